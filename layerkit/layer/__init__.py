@@ -1,0 +1,14 @@
+"""Layers: a deterministic tar from entries, compressed and digested in one pass.
+
+Rule 1: the same entries give the same bytes, whatever the order they came in, the machine, the number of threads
+or the sizes of the reads. What must change a byte changes `write.FORMAT_VERSION`. The room is blocking.
+
+| module | nouns |
+|---|---|
+| `entry` | Entry: one path of a layer, checked so that every consumer accepts it |
+| `source` | FileSource, BytesSource: where the content of a file is read |
+| `arrange` | the order of entries, their implied parents, and which of them may share a layer |
+| `tar` | headers, and the blocks in which a layer is made |
+| `compress` | Compression and its codecs |
+| `write` | entries in, a stored layer and its descriptor out |
+"""

@@ -1,0 +1,114 @@
+"""The order of a layer: the same for the same entries, and one that every consumer can apply as it reads.
+
+Source: LAYERS, items 10-12, 15 and 26; image-spec, layer.md ("duplicate entries", "whiteouts").
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from layerkit.layer.entry import ROOT, Entry, EntryType
+from layerkit.layer.errors import LayerError
+from layerkit.oci.digest import shorten
+
+
+def arrange(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The entries of one layer in the order in which they are written, which does not depend on that of `entries`.
+
+    A directory, then all that is in it: whiteouts first, the rest by the bytes of its names. Parents that are
+    missing are added, mode 0755 and owned by root: whoever knows better adds them before. The first of a file and its
+    hardlinks is written as the file, the others as links to it, because a target must come before its links.
+
+    Raises LayerError for two entries of one path, a path below what is no directory, a whiteout beside an entry of
+    the name that it deletes, and a hardlink whose target is not a file of this layer with the same attributes.
+    """
+    layer: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.path in layer:
+            raise LayerError(f"{shorten(entry.path)} is twice in one layer: keep one of the two")
+        layer[entry.path] = entry
+    _add_parents(layer)
+    _check_whiteouts(layer)
+    _order_links(layer)
+    return tuple(sorted(layer.values(), key=_rank))
+
+
+def _rank(entry: Entry) -> bytes:
+    # No name holds a NUL or is empty: `a`, `a/b`, `a-b` is the order of `a`, `a\0b`, `a-b`, and a whiteout's
+    # `a\0\0.wh.b` comes before all other children of `a`.
+    path = entry.path
+    if path == ROOT:
+        return b""
+    if entry.type is EntryType.WHITEOUT:
+        parent, slash, name = path.rpartition("/")
+        path = f"{parent}{slash}\0{name}"
+    return path.encode().replace(b"/", b"\0")
+
+
+def _add_parents(layer: dict[str, Entry]) -> None:
+    for path in tuple(layer):
+        parent = path.rpartition("/")[0]
+        while parent:
+            known = layer.get(parent)
+            if known is None:
+                layer[parent] = Entry(path=parent, type=EntryType.DIRECTORY, mode=0o755)
+            elif known.type is EntryType.DIRECTORY:
+                break
+            else:
+                raise LayerError(
+                    f"{shorten(path)} is below {shorten(parent)}, which is a {known.type}: "
+                    "make that a directory, or copy to where it leads"
+                )
+            parent = parent.rpartition("/")[0]
+
+
+def _check_whiteouts(layer: dict[str, Entry]) -> None:
+    for entry in layer.values():
+        if (hidden := entry.hides) and hidden in layer:
+            raise LayerError(
+                f"{shorten(hidden)} is both deleted and made in one layer: leave the deletion out, "
+                "or hide what a directory had before by an opaque whiteout in it"
+            )
+
+
+def _order_links(layer: dict[str, Entry]) -> None:
+    names: dict[str, list[Entry]] = {}
+    for entry in layer.values():
+        if entry.type is EntryType.HARDLINK:
+            target = _resolve(entry, layer)
+            names.setdefault(target.path, [target]).append(entry)
+    for path, group in names.items():
+        file = layer[path]
+        first = min(group, key=_rank).path
+        for entry in group:
+            link = replace(entry, type=EntryType.HARDLINK, link=first, source=None) if entry.path != first else file
+            layer[entry.path] = replace(link, path=entry.path)
+
+
+def _resolve(link: Entry, layer: dict[str, Entry]) -> Entry:
+    """The file that a hardlink, or a chain of them, leads to."""
+    target = link
+    for _ in range(len(layer)):
+        if target.type is not EntryType.HARDLINK:
+            break
+        found = layer.get(target.link)
+        if found is None:
+            raise LayerError(
+                f"{shorten(link.path)} is a hardlink to {shorten(target.link)}, "
+                "which is not in the same layer: copy the file instead"
+            )
+        target = found
+    if target.type is not EntryType.FILE:
+        raise LayerError(
+            f"{shorten(link.path)} is a hardlink to {shorten(target.path)}, which is a {target.type}: "
+            "only files have hardlinks; copy it instead"
+        )
+    if _attributes(link) != _attributes(target):
+        raise LayerError(
+            f"{shorten(link.path)} is a hardlink to {shorten(target.path)}, but not of the same mode, owner, mtime "
+            "and xattrs: one file has but one set of them"
+        )
+    return target
+
+
+def _attributes(entry: Entry) -> tuple[object, ...]:
+    return entry.mode, entry.uid, entry.gid, entry.mtime, dict(entry.xattrs)

@@ -1,0 +1,83 @@
+"""Sources: where the content of a file is read, while its layer is written."""
+
+import os
+import stat
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from layerkit.layer.errors import LayerError
+
+# What was a regular file when it was planned may be a symlink or a FIFO by now: follow neither, wait for neither.
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """A regular file on disk, as it was seen when the layer was planned: `size` in bytes, `path` without a symlink
+    as its last component."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def seen(cls, path: str, status: os.stat_result) -> Self:
+        """The file at `path`, which `status` describes (not that of a symlink to it)."""
+        return cls(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+
+    def pieces(self, limit: int) -> Generator[bytes, None, None]:
+        """The content, in order, in pieces of at most `limit` bytes: `size` bytes altogether.
+
+        Raises LayerError for a file that cannot be read, or is no longer the one that was planned: before, while or
+        just after it was read (LAYERS, S7). Its header is written by then: a short read would shift all that follows.
+        """
+        try:
+            file = os.open(self.path, _FLAGS)
+            try:
+                self._compare(os.fstat(file))
+                missing = self.size
+                while missing:
+                    piece = os.read(file, min(limit, missing))
+                    if not piece:
+                        raise self._changed(f"it ends {missing} bytes early")
+                    missing -= len(piece)
+                    yield piece
+                self._compare(os.fstat(file))
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise LayerError(
+                f"cannot read {self.path!r}: {error.strerror}: it was there when the layer was planned; build again"
+            ) from error
+
+    def _compare(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode) or status.st_ino != self.inode:
+            raise self._changed("it was replaced")
+        if status.st_size != self.size:
+            raise self._changed(f"it had {self.size} bytes and has {status.st_size}")
+        if status.st_mtime_ns != self.mtime_ns:
+            raise self._changed("it was written to")
+
+    def _changed(self, how: str) -> LayerError:
+        return LayerError(f"{self.path!r} changed during the build: {how}; build again once nothing writes to it")
+
+
+@dataclass(frozen=True, slots=True)
+class BytesSource:
+    """Content in memory."""
+
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def pieces(self, limit: int) -> Generator[bytes, None, None]:
+        """The content, in order, in pieces of at most `limit` bytes."""
+        for start in range(0, len(self.content), limit):
+            yield self.content[start : start + limit]
+
+
+Source = FileSource | BytesSource

@@ -1,0 +1,170 @@
+"""Tar: the headers of entries, and the blocks in which a layer is made.
+
+One dialect, so that one entry has one form: POSIX ustar, with a PAX record only for what ustar cannot hold
+(LAYERS, items 1-9). Source: POSIX.1-2017, pax, "pax Extended Header" and "ustar Interchange Format".
+"""
+
+import hashlib
+from collections.abc import Generator, Iterable, Iterator
+from functools import lru_cache
+from typing import Final
+
+from layerkit.layer.entry import ROOT, Entry, EntryType
+
+BLOCK_SIZE: Final = 1024 * 1024
+"""The most bytes of tar in one block; also the size of a file before which a block ends."""
+
+_RECORD: Final = 512
+_TRAILER: Final = bytes(2 * _RECORD)
+_MAX_OCTAL_ID: Final = 2**21 - 1
+_MAX_OCTAL_SIZE: Final = 2**33 - 1
+_MAX_FIELD: Final = 100
+_MAX_PREFIX: Final = 155
+
+_FLAGS: Final = {
+    EntryType.FILE: b"0",
+    EntryType.WHITEOUT: b"0",
+    EntryType.HARDLINK: b"1",
+    EntryType.SYMLINK: b"2",
+    EntryType.CHARACTER_DEVICE: b"3",
+    EntryType.BLOCK_DEVICE: b"4",
+    EntryType.DIRECTORY: b"5",
+    EntryType.FIFO: b"6",
+}
+
+
+def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Generator[bytearray, None, None]:
+    """The tar of entries that `arrange` has put in order, in blocks that are compressed independently.
+
+    A block ends before each file of at least BLOCK_SIZE, before each entry whose path's SHA-256 (of the UTF-8 bytes of
+    `Entry.path`, as one big-endian number) is 0 mod 64, and wherever it has reached BLOCK_SIZE: in the midst of a
+    header or of content too. So the blocks of a big file are cut at BLOCK_SIZE, 2 * BLOCK_SIZE, ... counted from its
+    header, and its last one goes on with the entries that follow. After an edit the blocks are the same again from the
+    next such file or entry on. The two zero records at the end belong to the last stretch.
+
+    The caller owns each block. A few times BLOCK_SIZE is held at a time; `read_size`, the most that is read
+    from a source at once, trades memory for system calls and changes no byte. Raises LayerError for a source that
+    cannot be read or has changed.
+    """
+    block = bytearray()
+    for entry in entries:
+        if block and _begins_block(entry):
+            yield block
+            block = bytearray()
+        block += encode_header(entry)
+        if entry.source is not None:
+            for piece in entry.source.pieces(read_size):
+                block += piece
+                yield from _cut(block)
+            block += bytes(-entry.size % _RECORD)
+        yield from _cut(block)
+    block += _TRAILER
+    yield from _cut(block)
+    if block:
+        yield block
+
+
+def _begins_block(entry: Entry) -> bool:
+    return entry.size >= BLOCK_SIZE or hashlib.sha256(entry.path.encode()).digest()[-1] % 64 == 0
+
+
+def _cut(block: bytearray) -> Iterator[bytearray]:
+    """Take whole blocks off the front of `block`."""
+    while len(block) >= BLOCK_SIZE:
+        yield block[:BLOCK_SIZE]
+        del block[:BLOCK_SIZE]
+
+
+def encode_header(entry: Entry) -> bytes:
+    """All that stands before an entry's content: a PAX header where ustar does not suffice, and the ustar header."""
+    name = _name(entry)
+    link = entry.link.encode()
+    records = {b"SCHILY.xattr." + key.encode(): value for key, value in entry.xattrs}
+    place = _place(name)
+    if place is None:
+        records[b"path"] = name
+        place = b"", _truncate(entry.path, _MAX_FIELD)
+    if len(link) > _MAX_FIELD or not link.isascii():
+        records[b"linkpath"] = link
+        link = _truncate(entry.link, _MAX_FIELD)
+    for key, number in ((b"uid", entry.uid), (b"gid", entry.gid)):
+        if number > _MAX_OCTAL_ID:
+            records[key] = b"%d" % number
+    if entry.size > _MAX_OCTAL_SIZE:
+        records[b"size"] = b"%d" % entry.size
+    template = _template(_FLAGS[entry.type], entry.mode, entry.uid, entry.gid, entry.mtime, entry.device)
+    header = _fill(template, *place, link, entry.size)
+    return _encode_pax(entry.path, records) + header if records else header
+
+
+def _name(entry: Entry) -> bytes:
+    if entry.type is EntryType.DIRECTORY:
+        return b"./" if entry.path == ROOT else entry.path.encode() + b"/"
+    return entry.path.encode()
+
+
+def _place(name: bytes) -> tuple[bytes, bytes] | None:
+    """The prefix and name fields, or None where ustar has no room.
+
+    The slash at the end of a directory's name is never the one to split at: it would leave an empty name field, and
+    readers would take the directory for something else.
+    """
+    if not name.isascii():
+        return None
+    if len(name) <= _MAX_FIELD:
+        return b"", name
+    slash = name.rfind(b"/", 0, min(_MAX_PREFIX + 1, len(name) - 1))
+    if slash <= 0 or len(name) - slash - 1 > _MAX_FIELD:
+        return None
+    return name[:slash], name[slash + 1 :]
+
+
+def _truncate(path: str, size: int) -> bytes:
+    """What a reader without PAX sees of a name."""
+    return path.encode("ascii", "replace")[:size].rstrip(b"/")
+
+
+def _encode_pax(path: str, records: dict[bytes, bytes]) -> bytes:
+    content = b"".join(_encode_record(key, records[key]) for key in sorted(records))
+    # GNU tar puts its process id where the 0 is, and with it a new digest into every build.
+    name = b"PaxHeaders.0/"
+    name += _truncate(path.rpartition("/")[2], _MAX_FIELD - len(name))
+    header = _fill(_template(b"x", 0o644, 0, 0, 0, (0, 0)), b"", name, b"", len(content))
+    return header + content + bytes(-len(content) % _RECORD)
+
+
+def _encode_record(key: bytes, value: bytes) -> bytes:
+    """`length key=value`, where length counts its own digits."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    length = rest + len(str(length))
+    return b"%d %b=%b\n" % (length, key, value)
+
+
+@lru_cache(maxsize=4096)
+def _template(flag: bytes, mode: int, uid: int, gid: int, mtime: int, device: tuple[int, int]) -> tuple[bytes, int]:
+    """A header without names and size, and the sum of its bytes: few are needed for many entries."""
+    header = bytearray(_RECORD)
+    header[100:108] = b"%07o\0" % mode
+    header[108:116] = b"%07o\0" % (uid if uid <= _MAX_OCTAL_ID else 0)
+    header[116:124] = b"%07o\0" % (gid if gid <= _MAX_OCTAL_ID else 0)
+    header[136:148] = b"%011o\0" % mtime
+    header[148:156] = b" " * 8
+    header[156:157] = flag
+    header[257:265] = b"ustar\x0000"
+    header[329:337] = b"%07o\0" % device[0]
+    header[337:345] = b"%07o\0" % device[1]
+    return bytes(header), sum(header)
+
+
+def _fill(template: tuple[bytes, int], prefix: bytes, name: bytes, link: bytes, size: int) -> bytes:
+    header = bytearray(template[0])
+    digits = b"%011o" % (size if size <= _MAX_OCTAL_SIZE else 0)
+    header[: len(name)] = name
+    header[124:135] = digits
+    if link:
+        header[157 : 157 + len(link)] = link
+    if prefix:
+        header[345 : 345 + len(prefix)] = prefix
+    header[148:156] = b"%06o\0 " % (template[1] + sum(name) + sum(digits) + sum(link) + sum(prefix))
+    return bytes(header)

@@ -1,0 +1,79 @@
+"""Writing: entries in, a stored layer and its descriptor out, in one pass over the bytes."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from layerkit.layer.arrange import arrange
+from layerkit.layer.compress import CODECS, Compression, Content, count_threads
+from layerkit.layer.entry import Entry
+from layerkit.layer.tar import iter_blocks
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import Digest, new_hash
+
+FORMAT_VERSION: Final = 1
+"""Of the tar and of its blocks: what changes a digest changes the version."""
+
+
+class Sink(Protocol):
+    """Where the bytes of a layer go: a buffered file, an upload. A write takes all that it is given."""
+
+    def write(self, content: Content, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenLayer:
+    """`descriptor` is of the bytes as stored, `diff_id` and `uncompressed_size` are of the tar.
+
+    `codec` is for the record of the build: with it and FORMAT_VERSION the same the digests are the same.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest
+    uncompressed_size: int
+    codec: str
+
+
+def write_layer(
+    entries: Iterable[Entry],
+    sink: Sink,
+    *,
+    compression: Compression = Compression.GZIP,
+    threads: int | None = None,
+) -> WrittenLayer:
+    """Write the layer that `entries`, in any order, make.
+
+    `threads` compress at once, by default as many as there are CPUs; their number changes no byte. Raises LayerError
+    for entries that cannot share a layer (before anything is written) and for a file that changed: what is in the
+    sink then is no layer.
+    """
+    codec = CODECS[compression]
+    with ExitStack() as stack:
+        tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arrange(entries)))))
+        if codec.compress is not None:
+            parts = codec.compress(tar, count_threads() if threads is None else threads)
+            stored = _Meter(stack.enter_context(closing(parts)))
+        for part in stored:
+            sink.write(part)
+    descriptor = Descriptor(media_type=codec.media_type, digest=stored.digest, size=stored.size)
+    return WrittenLayer(descriptor=descriptor, diff_id=tar.digest, uncompressed_size=tar.size, codec=codec.record)
+
+
+class _Meter:
+    """Passes content on, and takes its digest and size on the way."""
+
+    def __init__(self, content: Iterable[Content]) -> None:
+        self._content = content
+        self._digester = new_hash()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[Content]:
+        for part in self._content:
+            self._digester.update(part)
+            self.size += len(part)
+            yield part
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.from_hash(self._digester)
