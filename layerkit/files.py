@@ -1,0 +1,194 @@
+"""Files as every store on a disk keeps them: durable before they have their name, and read in parts.
+
+The order of writing is always the same: write under a name of no meaning, fsync the file, rename it to its place,
+fsync the folder. A crash in between leaves a file that nothing refers to, never a short one under a full name.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import Digest, new_hash
+from layerkit.oci.errors import OCIError, StorageFull
+from layerkit.oci.repository import verified
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+T = TypeVar("T")
+
+BATCH: Final = 1024 * 1024
+"""Bytes gathered before they cross to a thread: a hop costs about as much as hashing 200 KiB."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known of a file's first `offset` bytes without reading them again."""
+
+    digester: "_Hash"
+    offset: int = 0
+
+
+class HashingFile:
+    """A file that grows at its end and is hashed as it grows.
+
+    Small chunks are gathered; one batch is written and hashed in a thread while the next one comes. `fd` must be open
+    for reading and writing and is closed by `close`. Errors of the disk are raised as StorageFull or OCIError, by the
+    call during which they are noticed; `written` always tells how many bytes the file has.
+    """
+
+    def __init__(self, fd: int, progress: Progress, *, place: str) -> None:
+        self._fd = fd
+        self._place = place
+        self._batch: list[bytes] = []
+        self._gathered = 0
+        self._hop: asyncio.Future[None] | None = None
+        self.progress = progress
+        self.written = self.offset = os.fstat(fd).st_size
+
+    async def append(self, chunk: bytes) -> None:
+        self._batch.append(chunk)
+        self._gathered += len(chunk)
+        self.offset += len(chunk)
+        if self._gathered >= BATCH:
+            await self._flush()
+
+    async def settle(self) -> None:
+        """Return when everything appended is in the file."""
+        await self._flush()
+        await self._finish()
+
+    async def publish(self, path: Path, target: Path, digest: Digest) -> Digest:
+        """Rename `path`, which is this file, to `target`, durably, if its content has this digest.
+
+        The answer is the digest that it has.
+        """
+        found: list[Digest] = []
+
+        def work(expected: Digest) -> None:
+            found.append(self._digest(expected.algorithm))
+            if found[0] == expected:
+                with readable_errors(self._place):
+                    os.fsync(self._fd)
+                    make_folder(target.parent)
+                    path.rename(target)
+                    sync_folder(target.parent)
+
+        await self.settle()
+        await self._start(work, digest)
+        await self._finish()
+        return found[0]
+
+    async def close(self) -> None:
+        """Write what is left. A thread that still uses the file, because its request was cancelled, is waited for."""
+        try:
+            await self.settle()
+        finally:
+            if self._hop is not None:
+                await asyncio.wait([self._hop])
+            os.close(self._fd)
+
+    async def _flush(self) -> None:
+        if self._batch:
+            batch, self._batch, self._gathered = self._batch, [], 0
+            await self._start(self._write, batch)
+
+    async def _start(self, work: Callable[[T], None], argument: T) -> None:
+        await self._finish()
+        self._hop = asyncio.get_running_loop().run_in_executor(None, work, argument)
+
+    async def _finish(self) -> None:
+        if self._hop is not None:
+            await asyncio.shield(self._hop)
+            self._hop = None
+
+    def _write(self, batch: list[bytes]) -> None:
+        progress = self.progress
+        is_known = progress.offset == self.written
+        for chunk in batch:
+            view = memoryview(chunk)
+            while view:
+                with readable_errors(self._place):
+                    count = os.pwrite(self._fd, view, self.written)
+                if is_known:
+                    progress.digester.update(view[:count])
+                    progress.offset += count
+                self.written += count
+                view = view[count:]
+
+    def _digest(self, algorithm: str) -> Digest:
+        progress = self.progress
+        if progress.offset != self.written or progress.digester.name != algorithm:
+            progress.digester, progress.offset = new_hash(algorithm), 0
+            while chunk := os.pread(self._fd, BATCH, progress.offset):
+                progress.digester.update(chunk)
+                progress.offset += len(chunk)
+        return Digest.from_hash(progress.digester)
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlob:
+    """The BlobReader of an open file."""
+
+    descriptor: Descriptor
+    start: int
+    stop: int
+    file: BinaryIO
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = self._chunks()
+        is_whole = (self.start, self.stop) == (0, self.descriptor.size)
+        async for chunk in verified(chunks, self.descriptor) if is_whole else chunks:
+            yield chunk
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        self.file.seek(self.start)
+        left = self.stop - self.start
+        while left and (chunk := await asyncio.to_thread(self.file.read, min(left, BATCH))):
+            left -= len(chunk)
+            yield chunk
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give `path` this content, durably: readers see the old one or the new one. For callers that hold a lock."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder`, whose parent exists, durably."""
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed or made in `folder` durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def readable_errors(place: str) -> Iterator[None]:
+    """A full or failing disk as an error that names the `place` and the fix. Raises StorageFull or OCIError."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise StorageFull(f"{place} is full ({reason}): free space and try again") from error
+        raise OCIError(f"{place} failed: {reason}" + (f" ({error.filename})" if error.filename else "")) from error

@@ -1,0 +1,34 @@
+"""Every error as the spec's JSON: the one place where exceptions become responses."""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from layerkit.oci.errors import MethodUnsupported, OCIError, TooManyRequests, Unavailable, Unknown, encode_error
+
+logger = logging.getLogger(__name__)
+
+API_VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
+"""On every response: some clients take a host without it for no registry."""
+
+_RETRY_SECONDS: Final = "1"
+
+
+def error_response(error: OCIError, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The response of `error`, with whatever headers its status asks for."""
+    response = web.Response(
+        status=error.status, body=encode_error(error), content_type="application/json", headers=headers
+    )
+    if isinstance(error, MethodUnsupported):
+        response.headers["Allow"] = ", ".join(str(method) for method in error.details)
+    if isinstance(error, (TooManyRequests, Unavailable)):
+        response.headers["Retry-After"] = _RETRY_SECONDS
+    return response
+
+
+def unexpected_response(error: Exception, request: web.BaseRequest) -> web.Response:
+    """A fault of ours: the client learns that it is, the log learns everything."""
+    logger.error("fault at %s %s", request.method, request.raw_path, exc_info=error)
+    return error_response(Unknown("the registry failed at this request; its log says why"))
