@@ -1,0 +1,356 @@
+"""An OCI image layout on disk: the local store of images, and the output `oci:DIR`.
+
+    oci-layout                   {"imageLayoutVersion":"1.0.0"}
+    index.json                   the manifests that have a name, or that nothing else in the layout refers to
+    blobs/<algorithm>/<digits>   configs, layers and manifests alike
+
+A layout holds images of any number of names. `repository("registry.example/acme/web")` sees those whose
+`io.containerd.image.name` begins so, `repository("")` sees all by their `org.opencontainers.image.ref.name` alone, as
+skopeo and podman do. `index.json` is replaced as a whole, under a lock of the folder. Source: image-spec,
+image-layout.md.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from layerkit.files import FileBlob, HashingFile, Progress, make_folder, readable_errors, replace_file
+from layerkit.oci.byterange import ByteRange
+from layerkit.oci.codec import decode_json, encode_json
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import ALGORITHMS, Digest, new_hash
+from layerkit.oci.errors import (
+    BlobUnknown,
+    BlobUploadInvalid,
+    BlobUploadUnknown,
+    Denied,
+    DigestInvalid,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameUnknown,
+    SizeInvalid,
+)
+from layerkit.oci.manifest import MAX_SIZE, ImageIndex, Manifest, detect_media_type, required_digests
+from layerkit.oci.mediatype import OCI_INDEX, OCTET_STREAM
+from layerkit.oci.reference import RepositoryName, Tag
+from layerkit.oci.repository import Content, Page, page_of
+
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+IMAGE_NAME: Final = "io.containerd.image.name"
+_MARKER: Final = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+class _Marker(msgspec.Struct):
+    version: str = msgspec.field(name="imageLayoutVersion")
+
+
+class Layout:
+    """The Registry of one layout. `create` begins it where the folder is missing or empty."""
+
+    def __init__(self, root: Path, *, create: bool = False) -> None:
+        self.root = root
+        if create and not (root / "oci-layout").exists():
+            self._begin()
+        try:
+            marker = decode_json((root / "oci-layout").read_bytes(), _Marker)
+        except (OSError, ValueError):
+            raise NameUnknown(f"{root} is not an OCI image layout (it has no readable file oci-layout)") from None
+        if not marker.version.startswith("1."):
+            raise NameUnknown(f"{root} is an OCI image layout of version {marker.version}, expected 1.0.0")
+
+    def repository(self, name: RepositoryName) -> "LayoutRepository":
+        return LayoutRepository(name, self)
+
+    async def list_repositories(self, *, limit: int | None = None, last: str = "") -> Page[RepositoryName]:
+        full_names = (entry.annotations.get(IMAGE_NAME, "") for entry in self.entries())
+        names = {RepositoryName(name.rpartition(":")[0]) for name in full_names if name}
+        return page_of(list(names), limit=limit, last=last)
+
+    def entries(self) -> tuple[Descriptor, ...]:
+        """What `index.json` lists."""
+        path = self.root / "index.json"
+        try:
+            return decode_json(path.read_bytes(), ImageIndex).manifests or ()
+        except FileNotFoundError:
+            return ()
+        except ValueError as error:
+            raise ManifestInvalid(f"{path} is no image index: {error}") from error
+
+    @contextmanager
+    def changed_entries(self) -> Iterator[list[Descriptor]]:
+        """The entries, to be changed in place; they are written when the block ends well. One writer at a time."""
+        with readable_errors(str(self.root)):
+            folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                entries = list(self.entries())
+                before = list(entries)
+                yield entries
+                if entries != before:
+                    index = ImageIndex(schema_version=2, media_type=OCI_INDEX, manifests=tuple(entries))
+                    replace_file(self.root / "index.json", encode_json(index))
+            finally:
+                os.close(folder)
+
+    def path_of(self, digest: Digest) -> Path:
+        return self.root / "blobs" / digest.algorithm / digest.encoded
+
+    def read_manifest(self, digest: Digest) -> Manifest | None:
+        """The manifest with this digest, listed in `index.json` or not."""
+        try:
+            if self.path_of(digest).stat().st_size > MAX_SIZE:
+                return None
+            raw = self.path_of(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+        listed = next((entry.media_type for entry in self.entries() if entry.digest == digest), "")
+        try:
+            manifest = Manifest.of(raw, listed or detect_media_type(raw), digest.algorithm)
+        except ManifestInvalid:
+            return None
+        if manifest.digest != digest:
+            raise DigestInvalid(f"{self.path_of(digest)} is damaged: its content has {manifest.digest}")
+        return manifest
+
+    def _begin(self) -> None:
+        with readable_errors(str(self.root)):
+            self.root.mkdir(parents=True, exist_ok=True)
+            foreign = sorted(entry.name for entry in self.root.iterdir() if entry.name not in {"blobs", "index.json"})
+            if foreign:
+                raise NameUnknown(
+                    f"{self.root} is no OCI image layout: it holds {foreign[0]!r} (choose another folder)"
+                )
+            make_folder(self.root / "blobs")
+            for algorithm in ALGORITHMS:
+                make_folder(self.root / "blobs" / algorithm)
+            replace_file(self.root / "oci-layout", _MARKER)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutRepository:
+    name: RepositoryName
+    layout: Layout
+
+    async def stat_blob(self, digest: Digest) -> Descriptor:
+        try:
+            size = self.layout.path_of(digest).stat().st_size
+        except FileNotFoundError:
+            raise self._blob_unknown(digest) from None
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+
+    @asynccontextmanager
+    async def open_blob(self, digest: Digest, part: ByteRange | None = None) -> AsyncIterator[FileBlob]:
+        try:
+            file = self.layout.path_of(digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise self._blob_unknown(digest) from None
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            start, stop = part.resolve(size) if part else (0, size)
+            yield FileBlob(Descriptor(media_type=OCTET_STREAM, digest=digest, size=size), start, stop, file)
+
+    async def stat_manifest(self, reference: Tag | Digest) -> Descriptor:
+        return (await self.get_manifest(reference)).descriptor
+
+    async def get_manifest(self, reference: Tag | Digest) -> Manifest:
+        digest = reference if isinstance(reference, Digest) else self._tags().get(reference)
+        manifest = self.layout.read_manifest(digest) if digest else None
+        if manifest is None:
+            raise self._manifest_unknown(reference)
+        return manifest
+
+    async def put_blob(self, descriptor: Descriptor, content: Content) -> None:
+        async with self.open_upload(await self.start_upload(algorithm=descriptor.digest.algorithm)) as upload:
+            try:
+                async for chunk in content(0):
+                    if upload.offset + len(chunk) > descriptor.size:
+                        raise SizeInvalid(f"blob {descriptor.digest} is longer than its {descriptor.size} bytes")
+                    await upload.append(chunk)
+                await upload.commit(descriptor.digest)
+            except BaseException:
+                # Nobody knows the id, so nobody could go on with it.
+                await upload.cancel()
+                raise
+
+    async def mount_blob(self, digest: Digest, source: RepositoryName | None) -> bool:  # noqa: ARG002 - all share one folder
+        return self.layout.path_of(digest).exists()
+
+    async def start_upload(self, *, algorithm: str = "sha256") -> str:
+        upload = f"{algorithm}-{secrets.token_hex(12)}"
+        with readable_errors(str(self.layout.root)):
+            os.close(os.open(self._upload_path(upload), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        return upload
+
+    @asynccontextmanager
+    async def open_upload(self, upload: str) -> AsyncIterator["LayoutUpload"]:
+        path = self._upload_path(upload)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise BlobUploadUnknown(f"no upload {upload} in {self.layout.root}: it ended or never began") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise BlobUploadInvalid(f"upload {upload} is being written by another process: wait for its end") from None
+        progress = Progress(new_hash(upload.partition("-")[0]))
+        file = HashingFile(fd, progress, place=str(self.layout.root))
+        try:
+            yield LayoutUpload(upload, path, file, self)
+        finally:
+            await file.close()
+
+    async def put_manifest(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
+        required = required_digests(manifest.document)
+        missing = [digest for digest in required if not self.layout.path_of(digest).exists()]
+        if missing:
+            raise ManifestBlobUnknown(
+                f"the manifest refers to content that {self.layout.root} does not have: {', '.join(missing)}",
+                details=[{"digest": digest} for digest in missing],
+            )
+        await self.put_blob(manifest.descriptor, _content_of(manifest.raw))
+        await asyncio.to_thread(self._list_manifest, manifest, tags, set(required))
+
+    async def delete_blob(self, digest: Digest) -> None:
+        for manifest in self._reachable():
+            if digest in required_digests(manifest.document):
+                raise Denied(f"blob {digest} is needed by manifest {manifest.digest}: delete that first")
+        await self.stat_blob(digest)
+        self.layout.path_of(digest).unlink(missing_ok=True)
+
+    async def delete_manifest(self, digest: Digest) -> None:
+        await self.stat_manifest(digest)
+        with self.layout.changed_entries() as entries:
+            entries[:] = [entry for entry in entries if entry.digest != digest or not self._owns(entry)]
+            still_listed = any(entry.digest == digest for entry in entries)
+        if not still_listed:
+            self.layout.path_of(digest).unlink(missing_ok=True)
+
+    async def delete_tag(self, tag: Tag) -> None:
+        digest = self._tags().get(tag)
+        if digest is None:
+            raise self._manifest_unknown(tag)
+        manifest = await self.get_manifest(digest)
+        with self.layout.changed_entries() as entries:
+            entries[:] = [entry for entry in entries if self._tag_of(entry) != tag]
+            # The manifest stays, so it must stay listed.
+            if not any(entry.digest == digest for entry in entries):
+                entries.append(manifest.descriptor)
+
+    async def list_tags(self, *, limit: int | None = None, last: str = "") -> Page[Tag]:
+        if not self._tags() and not any(self._owns(entry) for entry in self.layout.entries()):
+            raise NameUnknown(f"{self.name or 'any image'} is not in {self.layout.root}")
+        return page_of(list(self._tags()), limit=limit, last=last)
+
+    async def list_referrers(
+        self, digest: Digest, *, artifact_types: Sequence[str] = (), limit: int | None = None, last: str = ""
+    ) -> Page[Descriptor]:
+        found: dict[Digest, Descriptor] = {}
+        for manifest in self._reachable():
+            subject = manifest.document.subject
+            if subject is not None and subject.digest == digest:
+                pointer = manifest.pointer()
+                if not artifact_types or pointer.artifact_type in artifact_types:
+                    found[manifest.digest] = pointer
+        page = page_of(list(found), limit=limit, last=last)
+        return Page(tuple(found[item] for item in page.items), page.last)
+
+    def _reachable(self) -> Iterator[Manifest]:
+        """Every manifest of the layout, the children of indexes included."""
+        waiting = [entry.digest for entry in self.layout.entries()]
+        seen: set[Digest] = set()
+        while waiting:
+            digest = waiting.pop()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            manifest = self.layout.read_manifest(digest)
+            if manifest is not None:
+                yield manifest
+                if isinstance(manifest.document, ImageIndex):
+                    waiting += [child.digest for child in manifest.document.references()]
+
+    def _list_manifest(self, manifest: Manifest, tags: Sequence[Tag], children: set[Digest]) -> None:
+        with self.layout.changed_entries() as entries:
+            # A child of an index is found through it: listed beside it, it would look like a second image.
+            entries[:] = [
+                entry
+                for entry in entries
+                if self._tag_of(entry) not in tags and not (entry.digest in children and not entry.annotations)
+            ]
+            if tags:
+                entries[:] = [e for e in entries if e.digest != manifest.digest or e.annotations]
+                entries += [self._named(manifest, tag) for tag in tags]
+            elif not any(entry.digest == manifest.digest for entry in entries):
+                entries.append(manifest.descriptor)
+
+    def _named(self, manifest: Manifest, tag: Tag) -> Descriptor:
+        annotations = {REF_NAME: str(tag)}
+        if self.name:
+            annotations[IMAGE_NAME] = f"{self.name}:{tag}"
+        return msgspec.structs.replace(manifest.descriptor, annotations=annotations)
+
+    def _tags(self) -> dict[Tag, Digest]:
+        return {tag: entry.digest for entry in self.layout.entries() if (tag := self._tag_of(entry))}
+
+    def _tag_of(self, entry: Descriptor) -> Tag | None:
+        if not self.name:
+            return Tag(entry.annotations[REF_NAME]) if REF_NAME in entry.annotations else None
+        name, _, tag = entry.annotations.get(IMAGE_NAME, "").rpartition(":")
+        return Tag(tag) if name == self.name else None
+
+    def _owns(self, entry: Descriptor) -> bool:
+        return not self.name or self._tag_of(entry) is not None or not entry.annotations
+
+    def _upload_path(self, upload: str) -> Path:
+        if not upload.replace("-", "").isalnum():
+            raise BlobUploadUnknown(f"no upload {upload[:80]!r} in {self.layout.root}")
+        return self.layout.root / "blobs" / f".upload-{upload}"
+
+    def _blob_unknown(self, digest: Digest) -> BlobUnknown:
+        return BlobUnknown(f"blob {digest} is not in {self.layout.root}")
+
+    def _manifest_unknown(self, reference: Tag | Digest) -> ManifestUnknown:
+        name = f"{self.name}{'@' if isinstance(reference, Digest) else ':'}{reference}" if self.name else reference
+        return ManifestUnknown(f"{name} is not in {self.layout.root}")
+
+
+@dataclass(slots=True)
+class LayoutUpload:
+    id: str
+    _path: Path
+    _file: HashingFile
+    _repository: LayoutRepository
+
+    @property
+    def offset(self) -> int:
+        return self._file.offset
+
+    async def append(self, chunk: bytes) -> None:
+        await self._file.append(chunk)
+
+    async def commit(self, digest: Digest) -> Descriptor:
+        found = await self._file.publish(self._path, self._repository.layout.path_of(digest), digest)
+        if found != digest:
+            await self.cancel()
+            raise DigestInvalid(f"the {self._file.written} bytes have the digest {found}, not {digest}")
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=self._file.written)
+
+    async def cancel(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _content_of(raw: bytes) -> Callable[[int], AsyncIterator[bytes]]:
+    async def read(offset: int) -> AsyncIterator[bytes]:
+        yield raw[offset:]
+
+    return read

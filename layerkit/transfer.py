@@ -1,0 +1,134 @@
+"""Copy an image from one Repository to another: children before parents, the tag last.
+
+What the destination has is not sent: a manifest that is there ends the copy of everything below it, a blob of the
+same registry is mounted, and only the rest is read and written. Requests for an image of L new layers: 3 for each
+blob (HEAD, POST, PUT), and 2 for the manifest (HEAD, PUT); for an unchanged image 1.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from layerkit.oci.byterange import ByteRange
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import Digest
+from layerkit.oci.errors import BlobUnknown, ManifestUnknown, OCIError
+from layerkit.oci.manifest import ImageIndex, Manifest
+from layerkit.oci.mediatype import is_nondistributable
+from layerkit.oci.reference import RepositoryName, Tag
+from layerkit.oci.repository import Content, Reader, Repository
+
+BLOBS_AT_ONCE: Final = 4
+
+
+class Outcome(StrEnum):
+    """What became of one blob or manifest."""
+
+    PRESENT = "present"
+    MOUNTED = "mounted"
+    COPIED = "copied"
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """One blob or manifest that is now at the destination, and how it got there."""
+
+    descriptor: Descriptor
+    outcome: Outcome
+
+
+Observer = Callable[[Transferred], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One copy. `origins` tells which other repository of the destination's registry has a blob, to be mounted."""
+
+    source: Reader
+    destination: Repository
+    origins: Mapping[Digest, RepositoryName] = field(default_factory=dict)
+    observe: Observer = lambda transferred: None
+
+    async def image(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
+        """Copy a manifest with all that it refers to, then point the tags to it.
+
+        Raises whatever the two repositories raise; what was copied until then stays, and is not copied again.
+        """
+        missing = [tag for tag in tags if not await self._has(tag, manifest.digest)]
+        if tags and not missing:
+            self.observe(Transferred(manifest.descriptor, Outcome.PRESENT))
+            return
+        if not tags and await self._has(manifest.digest, manifest.digest):
+            self.observe(Transferred(manifest.descriptor, Outcome.PRESENT))
+            return
+        await self._references(manifest)
+        await self.destination.put_manifest(manifest, missing)
+        self.observe(Transferred(manifest.descriptor, Outcome.COPIED))
+
+    async def _has(self, reference: Tag | Digest, digest: Digest) -> bool:
+        try:
+            return (await self.destination.stat_manifest(reference)).digest == digest
+        except ManifestUnknown:
+            return False
+
+    async def _references(self, manifest: Manifest) -> None:
+        wanted = {d.digest: d for d in manifest.document.references() if not is_nondistributable(d.media_type)}
+        blobs = []
+        for descriptor in wanted.values():
+            child = await self._child(descriptor) if isinstance(manifest.document, ImageIndex) else None
+            if child is None:
+                blobs.append(descriptor)
+            else:
+                await self.image(child)
+        places = asyncio.Semaphore(BLOBS_AT_ONCE)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                # The largest first: nothing waits long for the last one.
+                for descriptor in sorted(blobs, key=lambda blob: blob.size, reverse=True):
+                    tasks.create_task(self._blob(descriptor, places))
+        except* OCIError as group:
+            # The first failure is the reason, the others follow from it.
+            raise _first(group) from None
+
+    async def _child(self, descriptor: Descriptor) -> Manifest | None:
+        """A child of an index, which may also be a blob."""
+        try:
+            return await self.source.get_manifest(descriptor.digest)
+        except ManifestUnknown:
+            return None
+
+    async def _blob(self, descriptor: Descriptor, places: asyncio.Semaphore) -> None:
+        async with places:
+            self.observe(Transferred(descriptor, await self._bring(descriptor)))
+
+    async def _bring(self, descriptor: Descriptor) -> Outcome:
+        origin = self.origins.get(descriptor.digest)
+        if origin is not None and await self.destination.mount_blob(descriptor.digest, origin):
+            return Outcome.MOUNTED
+        try:
+            await self.destination.stat_blob(descriptor.digest)
+        except BlobUnknown:
+            await self.destination.put_blob(descriptor, read_content(self.source, descriptor))
+            return Outcome.COPIED
+        return Outcome.PRESENT
+
+
+def read_content(source: Reader, descriptor: Descriptor) -> Content:
+    """The content of a blob of `source`, from any offset."""
+
+    async def read(offset: int) -> AsyncIterator[bytes]:
+        part = ByteRange(offset) if offset else None
+        async with source.open_blob(descriptor.digest, part) as blob:
+            async for chunk in blob:
+                yield chunk
+
+    return read
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
