@@ -1,0 +1,232 @@
+"""Wrong specs, and every word that their author reads."""
+
+from collections.abc import Callable
+
+import pytest
+
+Refuse = Callable[..., list[tuple[str, str]]]
+
+ONE_LAYER = "from: scratch\nlayers:\n  - copy:\n      - "
+CONFIG = "from: scratch\nconfig:\n  "
+KNOWN_IN_CONFIG = (
+    "known keys: cmd, entrypoint, env, expose, healthcheck, labels, shell, stop_signal, user, volumes, workdir"
+)
+LATER = "is not supported yet by this version"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        # Rule 1: one spelling for one thing
+        (f"{CONFIG}command: [a]", "3:3: unknown key 'command' in config", "did you mean `cmd`?"),
+        (f"{CONFIG}environment: {{A: b}}", "3:3: unknown key 'environment' in config", "did you mean `env`?"),
+        (f"{CONFIG}working_dir: /a", "3:3: unknown key 'working_dir' in config", "did you mean `workdir`?"),
+        (f"{CONFIG}WorkingDir: /a", "3:3: unknown key 'WorkingDir' in config", "did you mean `workdir`?"),
+        (f"{CONFIG}ports: [80]", "3:3: unknown key 'ports' in config", "did you mean `expose`?"),
+        (f"{CONFIG}entrypont: [a]", "3:3: unknown key 'entrypont' in config", "did you mean `entrypoint`?"),
+        (f"{CONFIG}Entrypoint: [a]", "3:3: unknown key 'Entrypoint' in config", "did you mean `entrypoint`?"),
+        (f"{CONFIG}zzz: 1", "3:3: unknown key 'zzz' in config", KNOWN_IN_CONFIG),
+        ("image: debian", "1:1: unknown key 'image'", "did you mean `from`?"),
+        ("base: debian", "1:1: unknown key 'base'", "did you mean `from`?"),
+        ("from: scratch\nentrypoint: [a]", "2:1: unknown key 'entrypoint'", "did you mean `config.entrypoint`?"),
+        ("from: scratch\nplatform: linux/arm64", "2:1: unknown key 'platform'", "did you mean `platforms`?"),
+        (
+            "from: scratch\nlayers: [{files: [a:/b]}]",
+            "2:11: unknown key 'files' in layers[0]",
+            "did you mean `copy`?",
+        ),
+        (
+            f"{ONE_LAYER}{{source: a, dest: /b}}",
+            "4:10: unknown key 'source' in layers[0].copy[0]",
+            "did you mean `src`?",
+        ),
+        # Rule 2: short and long form; lists only for commands
+        (f'{CONFIG}entrypoint: "a b"', "3:15: expected a list, found 'a b'", 'write it as a list: ["a", "b"]'),
+        (f"{CONFIG}cmd: sh -c 'a b'", "3:8: expected a list, found \"sh -c 'a b'\"", None),
+        (
+            "from: scratch\nlayers: [{copy: a:/b}]",
+            "2:17: expected a list, found 'a:/b'",
+            'write it as a list: ["a:/b"]',
+        ),
+        (f"{ONE_LAYER}./a", "4:9: './a' has no destination", "write ./a:/DEST"),
+        (f"{ONE_LAYER}a:/b:c", "4:9: 'a:/b:c' has more than one colon", "write {src: ..., dest: ...}"),
+        (f"{ONE_LAYER}[a, /b]", "4:9: expected `src:dest` or a map, found a list", ""),
+        (f"{ONE_LAYER}{{src: a}}", "4:9: missing key `dest` in layers[0].copy[0]", ""),
+        (
+            f"{ONE_LAYER}{{dest: /b}}",
+            "4:9: expected `src` or `content`, found neither",
+            "`src` is a file, `content` its text",
+        ),
+        (
+            f"{ONE_LAYER}{{src: a, content: b, dest: /b}}",
+            "4:9: expected `src` or `content`, found both",
+            "`src` is a file, `content` its text",
+        ),
+        (
+            f"{ONE_LAYER}{{content: a, dest: /b/}}",
+            "4:9: `content` needs the name of its file, and /b/ is a directory",
+            "",
+        ),
+        (
+            f"{ONE_LAYER}{{content: a, dest: /b, exclude: [c]}}",
+            "4:9: `exclude` goes with `src`, not with `content`",
+            "remove it",
+        ),
+        # Rule 3: core scalars, duplicate keys, tabs
+        (
+            f"{ONE_LAYER}{{src: a, dest: /b, mode: 755}}",
+            "4:34: file mode 755 could be decimal or octal",
+            'write "0755"',
+        ),
+        ("from: scratch\nfrom: b", "2:1: key 'from' stands here twice", "the first one is on line 1"),
+        ("from: scratch\nlayers:\n\t- copy: [a:/b]", "3:1: a tab indents this line", "indent with spaces"),
+        (f"{CONFIG}env: {{A: }}", "3:9: expected text, found nothing", 'write "" for an empty text'),
+        (f"{CONFIG}env: [A=b]", "3:8: expected a map, found a list", 'write it as a map: {"A": "b"}'),
+        (f"{CONFIG}env: {{A=b: c}}", "3:9: 'A=b' cannot be the name of a variable", "write `NAME: value`"),
+        (f"{CONFIG}user:", "3:3: `user` has no value", "give it one, or remove the key"),
+        # Rule 4: variables
+        (
+            "from: scratch\ntags: [img:${TAG}]",
+            "2:8: `${...}` within [...] or {...} needs quotes: YAML takes its { for the beginning of a map",
+            'write "img:${TAG}"',
+        ),
+        ("vars: {TAG: x}\nfrom: a:${TGA}", "2:7: variable `TGA` is not declared", "did you mean `TAG`?"),
+        # Rule 5: paths
+        (f"{ONE_LAYER}a:b", "4:9: destination 'b' is not absolute", "write /b"),
+        (f"{ONE_LAYER}{{src: a, dest: ./b/}}", "4:24: destination './b/' is not absolute", "write /b/"),
+        (f"{ONE_LAYER}a:/b/../c", "4:9: destination '/b/../c' contains `..`", "write /c"),
+        (f"{ONE_LAYER}../a:/b", "4:9: source '../a' leaves the folder of this file", "move the file, or the spec"),
+        (
+            f"{ONE_LAYER}/etc/a:/b",
+            "4:9: source '/etc/a' is absolute: sources stand in the folder of this file",
+            "write ./etc/a",
+        ),
+        (f"{CONFIG}workdir: srv", "3:12: path 'srv' is not absolute", "write /srv"),
+        (
+            "from: scratch\nlayers: [{symlink: {/a/: b}}]",
+            "2:21: '/a/' names a directory, not a symlink",
+            "remove the / at its end",
+        ),
+        # What a later version will understand
+        ("from: scratch\nlayers: [{apt: {packages: [a]}}]", f"2:11: `apt` {LATER}", ""),
+        ("images: {}\nfrom: scratch", f"1:1: `images` {LATER}", ""),
+        (f"{ONE_LAYER}{{from: web, src: a, dest: /b}}", f"4:10: `from` {LATER}", ""),
+        (f"{ONE_LAYER}https://a/b:/c", f"4:9: 'https://a/b:/c' is a URL, and `fetch` {LATER}", ""),
+        (
+            f"{ONE_LAYER}{{src: a, dest: /b, owner: app}}",
+            f"4:35: 'app' is a name, and names need `users:`, which {LATER}",
+            "write the number",
+        ),
+        ("from: oci-archive:a.tar", f"1:7: `oci-archive:` {LATER}", ""),
+        ("from: tar:a.tar", f"1:7: `tar:` {LATER}", ""),
+        ("from: scratch\ntimestamp: git", f"2:12: `timestamp: git` {LATER}", ""),
+        ("from: scratch\ncompression: zstd", f"2:14: `zstd` {LATER}", ""),
+        # The other values
+        ("tags: [a]", "1:1: missing key `from`", ""),
+        ("- a", "1:1: expected a map, found a list", ""),
+        (
+            "from: docker-daemon:a",
+            "1:7: `docker-daemon:` is no base that is known",
+            "known: scratch, a reference, oci:DIR, store:REF",
+        ),
+        ("from: 'oci:'", "1:7: 'oci:' names no folder", "write oci:DIR, oci:DIR:TAG or oci:DIR@DIGEST"),
+        ("from: 'oci:a:'", "1:7: invalid tag ''", None),
+        ("from: Debian", "1:7: invalid repository name 'library/Debian'", None),
+        ("from: scratch\ntags: [a@sha256:00]", "2:8: invalid digest 'sha256:00'", None),
+        (
+            f"from: scratch\ntags: ['a@sha256:{'0' * 64}']",
+            f"2:8: tag 'a@sha256:{'0' * 64}' has a digest, which only the build can tell",
+            "remove the @ part",
+        ),
+        (
+            "from: scratch\nplatforms: [amd64]",
+            "2:13: invalid platform 'amd64': expected os/architecture[/variant], like linux/amd64",
+            "",
+        ),
+        (
+            "from: scratch\nplatforms: [linux/arm64, linux/aarch64]",
+            "2:26: platform linux/arm64 stands here twice",
+            "",
+        ),
+        (
+            "from: scratch\nname: acme/web",
+            "2:7: name 'acme/web' has a /: it names the image within this file",
+            "write the whole one under `tags:`",
+        ),
+        (
+            "from: scratch\ntimestamp: 2026-01-02",
+            "2:12: expected `epoch` or seconds since 1970, found '2026-01-02'",
+            "",
+        ),
+        ("from: scratch\ncompression: gz", "2:14: expected gzip or none, found 'gz'", ""),
+        ("from: scratch\nlayers: [{name: a}]", "2:10: the layer is empty", None),
+        ("from: scratch\nlayers: [{name: a b, copy: [a:/b]}]", "2:17: layer name 'a b'", None),
+        (
+            "from: scratch\nlayers: [{copy: [a:/b]}, {name: layer-1, copy: [a:/b]}]",
+            "2:33: a layer above is named 'layer-1' too",
+            "",
+        ),
+        (
+            "from: scratch\nlayers: [{owner: 1:2, group: 3, copy: [a:/b]}]",
+            "2:10: the group is given twice, by `owner` and by `group`",
+            "remove `group`",
+        ),
+        ("from: scratch\nowner: 4294967295", "2:8: expected UID or UID:GID, found '4294967295'", None),
+        (f"{CONFIG}user: a b", "3:9: expected USER or USER:GROUP, found 'a b'", "write it like 65532:65532"),
+        (f"{CONFIG}expose: [8080:80]", "3:12: '8080:80' publishes a port, and an image cannot", "write 80"),
+        (
+            f"{CONFIG}expose: [70000]",
+            "3:12: expected PORT or PORT/udp, found '70000'",
+            "write one port, like 8000 or 53/udp",
+        ),
+        (f"{CONFIG}stop_signal: term", "3:16: expected a signal, found 'term'", "write SIGTERM"),
+        (
+            f"{CONFIG}healthcheck: {{test: [curl, a]}}",
+            '3:23: expected CMD and its words, CMD-SHELL and one text, or NONE, found ["curl", "a"]',
+            'write ["CMD", "curl", "a"]',
+        ),
+        (f"{CONFIG}healthcheck: {{interval: 3s}}", "3:3: missing key `test` in config.healthcheck", ""),
+        (
+            f"{CONFIG}healthcheck: {{test: [NONE], interval: 30}}",
+            "3:41: expected a duration with its unit, found '30'",
+            "write 30s",
+        ),
+        (f"{CONFIG}healthcheck: {{test: [NONE], retries: -1}}", "3:40: expected 0 or more, found -1", ""),
+        (
+            f"labels: {{a: 1}}\n{CONFIG}labels: {{a: 2}}",
+            "4:12: label 'a' stands under `labels:` too, with another value",
+            "remove one",
+        ),
+    ],
+)
+def test_a_wrong_spec_gives_one_problem_with_its_place_and_a_remedy(
+    refuse: Refuse, text: str, problem: str, hint: str | None
+) -> None:
+    """Rules 1 to 5. A hint of None is one that is not quoted here, and the message may go on."""
+    [(found, found_hint)] = refuse(text)
+    if hint is None:
+        assert found.startswith(problem)
+    else:
+        assert (found, found_hint) == (problem, hint)
+
+
+def test_all_that_is_wrong_is_shown_at_once(refuse: Refuse) -> None:
+    text = """\
+image: debian
+platforms: linux/arm64
+layers:
+  - copy: [a:b, c]
+    run: make
+config:
+  command: [a]
+  env: {A: [b]}
+"""
+    assert [found for found, _ in refuse(text)] == [
+        "1:1: unknown key 'image'",
+        "2:12: expected a list, found 'linux/arm64'",
+        "4:12: destination 'b' is not absolute",
+        "4:17: 'c' has no destination",
+        "5:5: unknown key 'run' in layers[0]",
+        "7:3: unknown key 'command' in config",
+        "8:12: expected text, found a list",
+    ]
