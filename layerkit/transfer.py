@@ -42,6 +42,10 @@ class Transferred:
 Observer = Callable[[Transferred], None]
 
 
+def _nobody(transferred: Transferred) -> None:
+    """Watches a copy that nobody watches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
     """One copy. `origins` tells which other repository of the destination's registry has a blob, to be mounted."""
@@ -49,7 +53,7 @@ class Copy:
     source: Reader
     destination: Repository
     origins: Mapping[Digest, RepositoryName] = field(default_factory=dict)
-    observe: Observer = lambda transferred: None
+    observe: Observer = _nobody
 
     async def image(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
         """Copy a manifest with all that it refers to, then point the tags to it.
@@ -63,7 +67,7 @@ class Copy:
         if not tags and await self._has(manifest.digest, manifest.digest):
             self.observe(Transferred(manifest.descriptor, Outcome.PRESENT))
             return
-        await self._references(manifest)
+        await self.references(manifest)
         await self.destination.put_manifest(manifest, missing)
         self.observe(Transferred(manifest.descriptor, Outcome.COPIED))
 
@@ -73,7 +77,8 @@ class Copy:
         except ManifestUnknown:
             return False
 
-    async def _references(self, manifest: Manifest) -> None:
+    async def references(self, manifest: Manifest) -> None:
+        """Copy all that a manifest refers to, and not the manifest itself."""
         wanted = {d.digest: d for d in manifest.document.references() if not is_nondistributable(d.media_type)}
         blobs = []
         for descriptor in wanted.values():

@@ -16,7 +16,7 @@ from typing import Final
 
 from aiohttp import web
 
-from registry.config import Configuration
+from registry.config import Address, Configuration
 from registry.handlers.dispatch import Dispatcher
 from registry.handlers.server import HTTPServer
 from registry.local import LocalRegistry
@@ -51,11 +51,10 @@ async def run_server(configuration: Configuration) -> AsyncIterator[str]:
         server = HTTPServer(Dispatcher(registry))
         runner = web.ServerRunner(server, shutdown_timeout=configuration.drain_seconds)
         await runner.setup()
-        listening = _listen(configuration.host, configuration.port)
+        listening = _listen(configuration.listen)
         try:
             await web.SockSite(runner, listening).start()
-            host, port = listening.getsockname()[:2]
-            yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            yield str(Address(*listening.getsockname()[:2]))
         finally:
             await runner.cleanup()
 
@@ -71,15 +70,15 @@ async def serve(configuration: Configuration, announce: Callable[[str], None]) -
         await stop.wait()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(address: Address) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=1024)
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server((address.host, address.port), family=found[0][0], backlog=1024)
     except socket.gaierror as error:
-        raise StartError(f"cannot listen on {host}:{port}: the name is not known ({error.strerror})") from error
+        raise StartError(f"cannot listen on {address}: the name is not known") from error
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise StartError(f"cannot listen on {host}:{port}: {reason} (choose another with --listen)") from error
+        raise StartError(f"cannot listen on {address}: {reason} (choose another with --listen)") from error
 
 
 @contextlib.contextmanager

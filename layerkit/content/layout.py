@@ -18,11 +18,20 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
-from layerkit.files import FileBlob, HashingFile, Progress, make_folder, readable_errors, replace_file
+from layerkit.files import (
+    BATCH,
+    FileBlob,
+    HashingFile,
+    Progress,
+    make_folder,
+    readable_errors,
+    replace_file,
+    sync_folder,
+)
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.codec import decode_json, encode_json
 from layerkit.oci.descriptor import Descriptor
@@ -43,6 +52,8 @@ from layerkit.oci.manifest import MAX_SIZE, ImageIndex, Manifest, detect_media_t
 from layerkit.oci.mediatype import OCI_INDEX, OCTET_STREAM
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.repository import Content, Page, page_of
+
+T = TypeVar("T")
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 IMAGE_NAME: Final = "io.containerd.image.name"
@@ -103,6 +114,26 @@ class Layout:
 
     def path_of(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.encoded
+
+    def write_blob(self, write: Callable[[BinaryIO], T], digest_of: Callable[[T], Digest]) -> T:
+        """Let `write` fill a file, which becomes the blob whose digest `digest_of` finds in its result. Blocking.
+
+        For content that is hashed while it is made: nobody reads it a second time.
+        """
+        temporary = self.root / "blobs" / f".upload-{secrets.token_hex(12)}"
+        with readable_errors(str(self.root)):
+            try:
+                with temporary.open("xb", buffering=BATCH) as file:
+                    result = write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                target = self.path_of(digest_of(result))
+                make_folder(target.parent)
+                temporary.rename(target)
+                sync_folder(target.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return result
 
     def read_manifest(self, digest: Digest) -> Manifest | None:
         """The manifest with this digest, listed in `index.json` or not."""

@@ -21,11 +21,12 @@ CLIENT_ID: Final = "layerkit"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user and password, or an identity token, which is a refresh token that stands for both."""
+    """A user and password, or an identity token, which is a refresh token that stands for both, or a bearer token."""
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ class Authenticator:
         return reply
 
     def _known_headers(self, scopes: frozenset[Scope]) -> dict[str, str]:
+        if self._credentials is not None and self._credentials.registry_token:
+            return {"Authorization": f"Bearer {self._credentials.registry_token}"}
         if self._basic and self._credentials is not None:
             return {"Authorization": _basic(self._credentials)}
         token = next((token for granted, token in self._tokens.items() if _covers(granted, scopes)), None)

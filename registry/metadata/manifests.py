@@ -125,13 +125,12 @@ async def list_referrers(
     queries: Queries, repository: str, subject: Digest, *, artifact_types: Sequence[str], after: str, limit: int
 ) -> list[Descriptor]:
     """In the order of their digests."""
-    # Only the numbers of parameters are put together, never text of a client.
     kinds = f"AND m.artifact_type IN ({', '.join(f'?{n}' for n in range(5, 5 + len(artifact_types)))})"
     rows = await queries.rows(
         f"""SELECT m.media_type, m.digest, m.size, m.artifact_type, m.annotations
             FROM repositories r JOIN manifests m ON m.repository_id = r.id
             WHERE r.name = ?1 AND m.subject = ?2 AND m.digest > ?3 {kinds if artifact_types else ""}
-            ORDER BY m.digest LIMIT ?4""",
+            ORDER BY m.digest LIMIT ?4""",  # noqa: S608 - only the numbers of parameters are put together
         repository,
         subject,
         after,

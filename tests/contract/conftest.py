@@ -12,7 +12,7 @@ from layerkit.oci.repository import Registry
 from layerkit.remote.client import Connection, open_client
 from layerkit.remote.repository import RemoteRegistry
 from registry.app import open_registry, run_server
-from registry.config import Configuration
+from registry.config import Address, Configuration
 
 
 @pytest.fixture(params=["memory", "layout", "local", "remote"])
@@ -27,7 +27,7 @@ async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
                 yield await stack.enter_async_context(open_registry(tmp_path / "registry"))
             case "remote":
                 address = await stack.enter_async_context(
-                    run_server(Configuration(root=tmp_path / "registry", port=0, drain_seconds=1))
+                    run_server(Configuration(root=tmp_path / "registry", listen=Address(port=0), drain_seconds=1))
                 )
                 client = await stack.enter_async_context(open_client(Connection(host=address)))
                 yield RemoteRegistry(client)

@@ -212,9 +212,9 @@ class TestUploads:
 
     async def test_a_wrong_digest_ends_an_upload_without_a_blob(self, repository: Repository) -> None:
         upload_id = await repository.start_upload()
-        with pytest.raises(DigestInvalid):
-            async with repository.open_upload(upload_id) as upload:
-                await upload.append(b"content")
+        async with repository.open_upload(upload_id) as upload:
+            await upload.append(b"content")
+            with pytest.raises(DigestInvalid):
                 await upload.commit(Digest.of(b"other"))
         for raw in (b"content", b"other"):
             with pytest.raises(BlobUnknown):

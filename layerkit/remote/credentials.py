@@ -1,0 +1,172 @@
+"""Who we are at a registry: what docker's and podman's credential files and helpers say.
+
+Sources: docker/cli, cli/config/configfile/file.go; containers/image, docs/containers-auth.json.5.md;
+docker/docker-credential-helpers, README ("Development").
+"""
+
+import asyncio
+import base64
+import binascii
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from layerkit.oci.codec import decode_json
+from layerkit.oci.errors import Unauthorized
+from layerkit.oci.reference import DOCKER_HUB, Reference
+from layerkit.remote.auth import Credentials
+
+_DOCKER_HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
+_NOT_FOUND: Final = "credentials not found"
+_HELPER_SECONDS: Final = 30
+
+
+class _Entry(msgspec.Struct):
+    auth: str = ""
+    username: str = ""
+    password: str = ""
+    identity_token: str = msgspec.field(default="", name="identitytoken")
+    registry_token: str = msgspec.field(default="", name="registrytoken")
+
+
+class _File(msgspec.Struct):
+    auths: dict[str, _Entry] | None = None
+    creds_store: str = msgspec.field(default="", name="credsStore")
+    cred_helpers: dict[str, str] | None = msgspec.field(default=None, name="credHelpers")
+
+
+class _Secret(msgspec.Struct):
+    username: str = msgspec.field(name="Username")
+    secret: str = msgspec.field(name="Secret")
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSource:
+    """One credential file, or its content given otherwise. `origin` names it in errors."""
+
+    origin: str
+    content: bytes
+
+
+def read_sources(environment: Mapping[str, str]) -> list[CredentialSource]:
+    """What there is of the places where docker and podman keep credentials, the most specific first.
+
+    REGISTRY_AUTH_FILE, DOCKER_AUTH_CONFIG, `containers/auth.json` below XDG_RUNTIME_DIR and XDG_CONFIG_HOME,
+    DOCKER_CONFIG or `~/.docker`. Raises Unauthorized for a file that was named and cannot be read.
+    """
+    sources = []
+    named = environment.get("REGISTRY_AUTH_FILE", "")
+    if named:
+        try:
+            sources.append(CredentialSource(named, Path(named).read_bytes()))
+        except OSError as error:
+            raise Unauthorized(f"REGISTRY_AUTH_FILE={named} cannot be read: {error.strerror}") from error
+    if inline := environment.get("DOCKER_AUTH_CONFIG", ""):
+        sources.append(CredentialSource("DOCKER_AUTH_CONFIG", inline.encode()))
+    for path in _default_paths(environment):
+        try:
+            sources.append(CredentialSource(str(path), path.read_bytes()))
+        except OSError:
+            continue
+    return sources
+
+
+async def find_credentials(reference: Reference, sources: Sequence[CredentialSource]) -> Credentials | None:
+    """The first that one of the sources has for a repository: its own, those of a path above it, its registry's.
+
+    Raises Unauthorized for a source that cannot be read as such and for a helper that fails.
+    """
+    for source in sources:
+        try:
+            file = decode_json(source.content, _File)
+        except ValueError as error:
+            raise Unauthorized(f"{source.origin} is no credential file: {error}") from error
+        for key in _keys(reference):
+            helper = (file.cred_helpers or {}).get(key, "")
+            entry = (file.auths or {}).get(key)
+            if helper:
+                found = await _ask_helper(helper, key)
+            elif file.creds_store and (entry is not None or key == _host_key(reference)):
+                found = await _ask_helper(file.creds_store, key)
+            else:
+                found = None
+            found = found or (_of_entry(entry, source, key) if entry is not None else None)
+            if found is not None:
+                return found
+    return None
+
+
+def _default_paths(environment: Mapping[str, str]) -> Iterator[Path]:
+    home = Path(environment.get("HOME") or "~").expanduser()
+    runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
+    yield Path(runtime, "containers", "auth.json") if "XDG_RUNTIME_DIR" in environment else Path(runtime, "auth.json")
+    yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers", "auth.json")
+    yield Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
+
+
+def _keys(reference: Reference) -> Iterator[str]:
+    """The names under which a source may have the repository, the most specific first."""
+    path = reference.name
+    while "/" in path:
+        yield path
+        path = path.rpartition("/")[0]
+    if reference.domain == DOCKER_HUB:
+        yield from _DOCKER_HUB_KEYS
+        return
+    yield reference.domain
+    yield from (f"{scheme}://{reference.domain}{end}" for scheme in ("https", "http") for end in ("", "/v2/", "/v1/"))
+
+
+def _host_key(reference: Reference) -> str:
+    return _DOCKER_HUB_KEYS[0] if reference.domain == DOCKER_HUB else reference.domain
+
+
+def _of_entry(entry: _Entry, source: CredentialSource, key: str) -> Credentials | None:
+    username, password = entry.username, entry.password
+    if entry.auth:
+        try:
+            username, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise Unauthorized(f"{source.origin}: the `auth` of {key} is not base64 of user:password") from error
+    if not (username or entry.identity_token or entry.registry_token):
+        return None
+    return Credentials(username, password.rstrip("\0"), entry.identity_token, entry.registry_token)
+
+
+async def _ask_helper(name: str, server: str) -> Credentials | None:
+    """Run `docker-credential-NAME get`: the server goes in, JSON comes out."""
+    program = f"docker-credential-{name}"
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "get",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise Unauthorized(f"the credential helper {program} for {server} cannot be run: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(_HELPER_SECONDS):
+            out, err = await process.communicate(server.encode())
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise Unauthorized(f"the credential helper {program} did not answer for {server}") from None
+    if process.returncode != 0:
+        text = (out + err).decode(errors="replace").strip()
+        if _NOT_FOUND in text:
+            return None
+        raise Unauthorized(f"the credential helper {program} failed for {server}: {text[:200]}")
+    try:
+        secret = decode_json(out, _Secret)
+    except ValueError as error:
+        raise Unauthorized(f"the credential helper {program} did not answer as one: {error}") from error
+    # This user name means that the secret is no password (docker-credential-helpers).
+    if secret.username == "<token>":
+        return Credentials(identity_token=secret.secret)
+    return Credentials(secret.username, secret.secret)
