@@ -6,6 +6,7 @@ registry and to its token service, never to another host that it redirects to.
 
 import asyncio
 import ipaddress
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -93,6 +94,8 @@ class Client:
             if isinstance(error.__cause__, OCIError):
                 # What the body's content raised: the connection is not to blame.
                 raise error.__cause__ from None
+            if isinstance(error, aiohttp.ClientConnectorError):
+                raise self._unreachable(error) from error
             raise Unavailable(f"{self.host} broke off {method} {url}: {_reason(error)}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self.host} did not answer {method} {url} in time") from error
@@ -158,7 +161,10 @@ class Client:
                         return base
                 except aiohttp.ClientError as error:
                     failures.append(error)
-            raise Unavailable(f"cannot reach registry {self.host}: {_reason(failures[-1])}") from failures[-1]
+            raise self._unreachable(failures[-1]) from failures[-1]
+
+    def _unreachable(self, error: aiohttp.ClientError) -> Unavailable:
+        return Unavailable(f"cannot reach registry {self.host}: {_reason(error)}")
 
 
 def is_loopback(host: str) -> bool:
@@ -180,5 +186,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the name is not known"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return (error.os_error.strerror or str(error.os_error)).lower()
+        number = error.os_error.errno
+        return os.strerror(number).lower() if number else str(error.os_error)
     return str(error) or type(error).__name__

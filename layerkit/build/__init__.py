@@ -1,0 +1,1 @@
+"""Building: from a spec and a base to an image."""

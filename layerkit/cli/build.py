@@ -1,0 +1,180 @@
+"""`layerkit build`."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from layerkit.build.builder import Builder, BuiltImage, BuiltLayer
+from layerkit.cli.environment import (
+    ReferenceType,
+    host_platform,
+    open_registry,
+    open_store,
+    source_date_epoch,
+)
+from layerkit.cli.output import Output, TransferLog, format_size
+from layerkit.cli.push import push_image
+from layerkit.content.layout import Layout
+from layerkit.oci.platform import Platform
+from layerkit.oci.reference import DEFAULT_TAG, Reference, RepositoryName, Tag, has_explicit_domain, parse_reference
+from layerkit.spec.load import DEFAULT_FILE, load_spec
+from layerkit.spec.model import Spec
+from layerkit.transfer import Copy
+
+
+@click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
+@click.argument("unexpected", nargs=-1, type=str, metavar="")
+@click.option("-f", "--file", "path", default=DEFAULT_FILE, show_default=True, metavar="FILE", help="The build spec.")
+@click.option(
+    "-t",
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="REF",
+    help="Name of the image; may be repeated. Replaces the spec's `tags:`.",
+)
+@click.option("--push", is_flag=True, help="Push the image to the registries of its tags.")
+@click.option("-o", "--output", "outputs", multiple=True, metavar="oci:DIR", help="Also write an OCI image layout.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
+@click.option("--insecure", is_flag=True, help="Allow plain HTTP to registries that are not on this machine.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
+def build(
+    unexpected: tuple[str, ...],
+    path: str,
+    tags: tuple[str, ...],
+    *,
+    push: bool,
+    outputs: tuple[str, ...],
+    variables: tuple[str, ...],
+    insecure: bool,
+    quiet: bool,
+) -> None:
+    """Build the image that a spec file describes, into the local store.
+
+    \b
+    layerkit build                                          ./layerkit.yaml, named after its folder
+    layerkit build -t registry.example/acme/web:1 --push    build and push
+    layerkit build -o oci:out                               also write the folder out as an OCI layout
+    """
+    if unexpected:
+        file = f"{unexpected[0].rstrip('/')}/{DEFAULT_FILE}"
+        raise click.UsageError(f"Got unexpected argument {unexpected[0]!r}. The spec is named with -f, like -f {file}.")
+    folders = [_layout_folder(output) for output in outputs]
+    platform = host_platform()
+    spec = load_spec(
+        path, variables=_parse_variables(variables), platform=platform, source_date_epoch=source_date_epoch()
+    )
+    references = _references(spec, tags, push=push)
+    digest = asyncio.run(
+        _build(spec, _one_platform(spec, platform), references, folders, push=push, insecure=insecure, quiet=quiet)
+    )
+    Output(quiet=quiet).answer(digest)
+
+
+async def _build(
+    spec: Spec,
+    platform: Platform,
+    references: tuple[Reference, ...],
+    folders: list[tuple[Path, str]],
+    *,
+    push: bool,
+    insecure: bool,
+    quiet: bool,
+) -> str:
+    output = Output(quiet=quiet)
+    store = open_store()
+    output.note(f"building {spec.name} for {platform}")
+    builder = Builder(
+        store=store,
+        open_registry=lambda reference: open_registry(reference, insecure=insecure),
+        layer_written=lambda layer: output.note(_format_layer(layer)),
+        base_copied=TransferLog(output, verb="pulled"),
+    )
+    built = await builder.build(spec, platform)
+    for warning in built.plan.warnings:
+        output.warn(warning)
+    output.note(f"  {'image':<8} {'':>8}  {built.manifest.digest}")
+    for reference in references:
+        await store.repository(RepositoryName(reference.name)).put_manifest(built.manifest, [_tag(reference)])
+        output.note(f"tagged {reference}")
+    for folder, tag in folders:
+        await _write_layout(store, built, references[0], folder, tag, output)
+    if push:
+        for reference in references:
+            await push_image(store, reference, output, insecure=insecure)
+    return built.manifest.digest
+
+
+async def _write_layout(
+    store: Layout, built: BuiltImage, reference: Reference, folder: Path, tag: str, output: Output
+) -> None:
+    name = f"{reference.name}:{tag}" if tag else str(reference)
+    target = parse_reference(name)
+    destination = Layout(folder, create=True).repository(RepositoryName(target.name))
+    source = store.repository(RepositoryName(reference.name))
+    await Copy(source=source, destination=destination).image(built.manifest, [_tag(target)])
+    output.note(f"written to oci:{folder}:{_tag(target)}")
+
+
+def _format_layer(layer: BuiltLayer) -> str:
+    planned, written = layer.planned, layer.written
+    files = "1 file" if planned.files == 1 else f"{planned.files} files"
+    return (
+        f"  {'layer':<8} {format_size(written.descriptor.size):>8}  {written.descriptor.digest}"
+        f"  {planned.name}: {files}, {format_size(planned.size)}"
+    )
+
+
+def _tag(reference: Reference) -> Tag:
+    return reference.tag or DEFAULT_TAG
+
+
+def _references(spec: Spec, tags: tuple[str, ...], *, push: bool) -> tuple[Reference, ...]:
+    """The names of the image: those of the command line, else the spec's, else its own name."""
+    parse = ReferenceType()
+    named = tuple(parse.convert(tag, None, None) for tag in tags) or spec.tags
+    if push and not named:
+        raise click.UsageError("--push needs a name with a registry: -t HOST/NAME:TAG, or `tags:` in the spec.")
+    for text in (tags or _tags_as_written(spec)) if push else ():
+        if not has_explicit_domain(text):
+            raise click.UsageError(f"--push: {text} does not name its registry; write HOST/{text}.")
+    for reference in named:
+        if reference.digest is not None:
+            raise click.UsageError(f"{reference} names a digest; an image that is yet to be built has a tag alone.")
+    return tuple(reference.with_default_tag() for reference in named or (parse_reference(spec.name),))
+
+
+def _tags_as_written(spec: Spec) -> list[str]:
+    values = spec.document.values
+    tags = values.get("tags") if isinstance(values, dict) else None
+    return [str(tag) for tag in tags] if isinstance(tags, list) else []
+
+
+def _one_platform(spec: Spec, default: Platform) -> Platform:
+    if len(spec.platforms) > 1:
+        raise spec.problem(
+            spec.locate("platforms"), "several platforms in one build are not supported yet by this version"
+        )
+    return spec.platforms[0] if spec.platforms else default
+
+
+def _layout_folder(output: str) -> tuple[Path, str]:
+    """`oci:DIR` or `oci:DIR:TAG`."""
+    kind, colon, rest = output.partition(":")
+    if kind != "oci" or not colon or not rest:
+        raise click.UsageError(f"-o {output}: expected oci:DIR or oci:DIR:TAG.")
+    folder, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        return Path(rest), ""
+    return Path(folder), tag
+
+
+def _parse_variables(variables: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for variable in variables:
+        name, equals, value = variable.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--var {variable}: expected NAME=VALUE.")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,38 @@
+"""`layerkit pull`."""
+
+import asyncio
+
+import click
+
+from layerkit.cli.environment import ReferenceType, open_registry, open_store
+from layerkit.cli.output import Output, TransferLog
+from layerkit.oci.reference import Reference, RepositoryName
+from layerkit.transfer import Copy
+
+
+@click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
+@click.argument("reference", type=ReferenceType(), metavar="REF")
+@click.option("--insecure", is_flag=True, help="Allow plain HTTP to a registry that is not on this machine.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
+def pull(reference: Reference, *, insecure: bool, quiet: bool) -> None:
+    """Pull an image, for all its platforms, into the local store.
+
+    \b
+    layerkit pull localhost:5000/hello:1
+    layerkit pull localhost:5000/hello@sha256:...
+    """
+    output = Output(quiet=quiet)
+    output.answer(asyncio.run(_pull(reference.with_default_tag(), output, insecure=insecure)))
+
+
+async def _pull(reference: Reference, output: Output, *, insecure: bool) -> str:
+    destination = open_store().repository(RepositoryName(reference.name))
+    log = TransferLog(output, verb="pulled")
+    output.note(f"pulling {reference}")
+    async with open_registry(reference, insecure=insecure) as registry:
+        source = registry.repository(reference.path)
+        manifest = await source.get_manifest(reference.target)
+        tags = [reference.tag] if reference.tag and not reference.digest else []
+        await Copy(source=source, destination=destination, observe=log).image(manifest, tags)
+    output.note(f"pulled {reference}: {log.summary()}")
+    return manifest.digest
