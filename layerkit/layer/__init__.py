@@ -11,4 +11,6 @@ or the sizes of the reads. What must change a byte changes `write.FORMAT_VERSION
 | `tar` | headers, and the blocks in which a layer is made |
 | `compress` | Compression and its codecs |
 | `write` | entries in, a stored layer and its descriptor out |
+| `read` | existing layers: decompression and tar headers, within limits |
+| `index` | LayerIndex: the headers of one layer; FileTree: what the layers of an image make together |
 """
