@@ -1,29 +1,47 @@
 """The composition root: choose the drivers, serve, drain.
 
-The data folder holds `version`, `registry.lock`, `registry.db`, `blobs/` and `uploads/` (docs/storage-layout.md).
+One worker serves in this process. Several are processes of their own, each with a listening socket that this one
+holds: a worker that dies is started again, and no connection in its queue is lost. The data folder holds `version`,
+`registry.lock`, `registry.db`, `blobs/` and `uploads/` (docs/storage-layout.md); its lock is held by this process.
 """
 
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
-from registry.config import Address, Configuration
-from registry.handlers.dispatch import Dispatcher
+from layerkit.oci.errors import StorageFull
+from registry.config import Address, Configuration, LogFormat, LogLevel
+from registry.handlers.dispatch import Check, Dispatcher
 from registry.handlers.server import HTTPServer
 from registry.local import LocalRegistry
+from registry.logs import RequestLog
 from registry.metadata.sqlite import SQLiteDatabase
+from registry.observe import Observer
 from registry.storage.filesystem import FilesystemStorage
 
 LAYOUT_VERSION: Final = "1"
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+_BACKLOG: Final = 1024
+_LEAST_FREE: Final = 16 * 1024 * 1024
+_RESTART_SECONDS: Final = 1.0
+_CLOSING_SECONDS: Final = 1.0
+"""For answers that are on their way out when all requests have been handled."""
+
+logger = logging.getLogger("registry")
+
+Announce = Callable[[str], None]
 
 
 class StartError(Exception):
@@ -33,47 +51,188 @@ class StartError(Exception):
 @asynccontextmanager
 async def open_registry(root: Path) -> AsyncIterator[LocalRegistry]:
     """The registry whose data is in `root`, which is made where it does not exist. Raises StartError, OCIError."""
-    with _own_folder(root):
-        database = SQLiteDatabase(root / "registry.db")
-        try:
-            yield LocalRegistry(FilesystemStorage(root), database)
-        finally:
-            await database.close()
+    with own_folder(root):
+        async with _open_drivers(root) as (registry, _):
+            yield registry
 
 
 @asynccontextmanager
 async def run_server(configuration: Configuration) -> AsyncIterator[str]:
-    """Serve as long as the context lasts, and then let requests end, for `drain_seconds` at most.
+    """Serve in this process, with one worker, as long as the context lasts; then let requests end.
 
     The value is the address that it listens on, `HOST:PORT`, with the port that port 0 became.
     """
-    async with open_registry(configuration.root) as registry:
-        server = HTTPServer(Dispatcher(registry))
-        runner = web.ServerRunner(server, shutdown_timeout=configuration.drain_seconds)
-        await runner.setup()
-        listening = _listen(configuration.listen)
-        try:
-            await web.SockSite(runner, listening).start()
+    with own_folder(configuration.root):
+        async with AsyncExitStack() as stack:
+            listening = listen(configuration.listen)
+            observers: list[Observer] = [_request_log(configuration)]
+            if configuration.metrics is not None:
+                from registry.metrics import Metrics  # noqa: PLC0415 - see registry.metrics: it reads the environment
+
+                metrics = Metrics()
+                observers.append(metrics)
+                await stack.enter_async_context(_serve_metrics(configuration.metrics, metrics.expose))
+            await stack.enter_async_context(_run_worker(configuration, [listening], observers))
             yield str(Address(*listening.getsockname()[:2]))
+
+
+async def serve(configuration: Configuration, announce: Announce, inherited: Sequence[socket.socket] = ()) -> None:
+    """Serve until SIGTERM or SIGINT, on `inherited` sockets where there are some. Raises StartError, OCIError."""
+    stop = stop_event()
+    if configuration.workers == 1 and not inherited:
+        async with run_server(configuration) as address:
+            announce(address)
+            await stop.wait()
+        return
+    with own_folder(configuration.root):
+        async with AsyncExitStack() as stack:
+            sockets = list(inherited) or listen_for_each(configuration.listen, configuration.workers)
+            folder = None
+            if configuration.metrics is not None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="registry-metrics-"))
+                await stack.enter_async_context(_serve_metrics(configuration.metrics, _expose_all(folder)))
+            announce(str(Address(*sockets[0].getsockname()[:2])))
+            await _supervise(configuration, sockets, folder, stop)
+
+
+async def work(configuration: Configuration, sockets: Sequence[socket.socket]) -> None:
+    """What one of several workers does: serve on sockets that its parent holds, until SIGTERM."""
+    stop = stop_event()
+    observers: list[Observer] = [_request_log(configuration)]
+    if METRICS_FOLDER in os.environ:
+        from registry.metrics import Metrics  # noqa: PLC0415 - not before the environment is as it must be
+
+        observers.append(Metrics())
+    async with _run_worker(configuration, sockets, observers):
+        await stop.wait()
+
+
+def _request_log(configuration: Configuration) -> RequestLog:
+    quiet = configuration.log_level in {LogLevel.WARNING, LogLevel.ERROR}
+    as_json = configuration.log_format is LogFormat.JSON
+    return RequestLog(sys.stderr.write, as_json=as_json, errors_alone=quiet)
+
+
+def stop_event() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def _open_drivers(root: Path) -> AsyncIterator[tuple[LocalRegistry, dict[str, Check]]]:
+    database = SQLiteDatabase(root / "registry.db")
+
+    async def check_index() -> None:
+        await database.row("SELECT 1 FROM repositories LIMIT 1")
+
+    async def check_store() -> None:
+        found = os.statvfs(root / "uploads")
+        if found.f_bavail * found.f_frsize < _LEAST_FREE:
+            raise StorageFull("less than 16 MiB are free")
+        if not os.access(root / "uploads", os.W_OK):
+            raise StorageFull("the folder cannot be written to")
+
+    try:
+        yield LocalRegistry(FilesystemStorage(root), database), {"index": check_index, "store": check_store}
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def _run_worker(
+    configuration: Configuration, sockets: Sequence[socket.socket], observers: Sequence[Observer]
+) -> AsyncIterator[None]:
+    async with _open_drivers(configuration.root) as (registry, checks):
+        dispatcher = Dispatcher(
+            registry,
+            observers=observers,
+            checks=checks,
+            warnings=configuration.warnings,
+            trusted_proxies=configuration.trusted_proxies,
+        )
+        runner = web.ServerRunner(HTTPServer(dispatcher), shutdown_timeout=_CLOSING_SECONDS)
+        await runner.setup()
+        sites = [web.SockSite(runner, listening, backlog=_BACKLOG) for listening in sockets]
+        try:
+            for site in sites:
+                await site.start()
+            yield
+            for site in sites:
+                await site.stop()
+            await dispatcher.drain(configuration.drain_seconds)
         finally:
             await runner.cleanup()
 
 
-async def serve(configuration: Configuration, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with run_server(configuration) as address:
-        announce(address)
+async def _supervise(
+    configuration: Configuration, sockets: Sequence[socket.socket], folder: str | None, stop: asyncio.Event
+) -> None:
+    """Keep the workers running until `stop`, then end them all."""
+    # With one socket for all (systemd's) each worker accepts from it; else each has its own.
+    shares = [[sockets[n]] if len(sockets) == configuration.workers else sockets for n in range(configuration.workers)]
+    async with asyncio.TaskGroup() as tasks:
+        keepers = [tasks.create_task(_keep_running(configuration, share, folder)) for share in shares]
         await stop.wait()
+        for keeper in keepers:
+            keeper.cancel()
 
 
-def _listen(address: Address) -> socket.socket:
+async def _keep_running(configuration: Configuration, sockets: Sequence[socket.socket], folder: str | None) -> None:
+    descriptors = [listening.fileno() for listening in sockets]
+    environment = dict(os.environ) if folder is None else {**os.environ, METRICS_FOLDER: folder}
+    while True:
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "registry.worker", configuration.to_json(), *map(str, descriptors)),
+            pass_fds=descriptors,
+            env=environment,
+        )
+        try:
+            code = await worker.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                worker.terminate()
+            await worker.wait()
+            raise
+        logger.error("worker %d ended with %d, and is started again", worker.pid, code)
+        await asyncio.sleep(_RESTART_SECONDS)
+
+
+@asynccontextmanager
+async def _serve_metrics(address: Address, expose: Callable[[], bytes]) -> AsyncIterator[None]:
+    """`GET /metrics` on a port of its own, which no client of the registry needs to reach."""
+    from registry.metrics import CONTENT_TYPE  # noqa: PLC0415 - only who wants metrics imports their library
+
+    async def answer(http: web.BaseRequest) -> web.Response:
+        if http.path != "/metrics":
+            return web.Response(status=404, text="see /metrics\n")
+        return web.Response(body=expose(), headers={"Content-Type": CONTENT_TYPE})
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listen(address)).start()
+        logger.info("metrics on http://%s/metrics", address)
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _expose_all(folder: str) -> Callable[[], bytes]:
+    from registry.metrics import expose_folder  # noqa: PLC0415 - see _serve_metrics
+
+    return lambda: expose_folder(folder)
+
+
+def listen(address: Address, *, is_shared: bool = False) -> socket.socket:
+    """A listening socket; `is_shared` lets others listen on the same port. Raises StartError."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return socket.create_server((address.host, address.port), family=found[0][0], backlog=1024)
+        return socket.create_server(
+            (address.host, address.port), family=found[0][0], backlog=_BACKLOG, reuse_port=is_shared
+        )
     except socket.gaierror as error:
         raise StartError(f"cannot listen on {address}: the name is not known") from error
     except OSError as error:
@@ -81,8 +240,17 @@ def _listen(address: Address) -> socket.socket:
         raise StartError(f"cannot listen on {address}: {reason} (choose another with --listen)") from error
 
 
+def listen_for_each(address: Address, workers: int) -> list[socket.socket]:
+    """A socket for each worker, all on one port: the kernel spreads the connections. Raises StartError."""
+    # Nobody else may have the port: the first one would be shared with whatever runs there under our user.
+    listen(address).close() if address.port else None
+    first = listen(address, is_shared=True)
+    chosen = Address(address.host, first.getsockname()[1])
+    return [first, *(listen(chosen, is_shared=True) for _ in range(workers - 1))]
+
+
 @contextlib.contextmanager
-def _own_folder(root: Path) -> Iterator[None]:
+def own_folder(root: Path) -> Iterator[None]:
     """Hold the lock of a data folder of our layout, which is begun where the folder is empty or missing."""
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -90,10 +90,13 @@ def run_registry(root: Path, *arguments: str) -> Iterator[RegistryProcess]:
         )
         assert process.stderr is not None
         try:
-            first = process.stderr.readline()
-            match = re.match(r"registry listening on http://([^,]+),", first)
-            if match is None:
-                pytest.fail(f"the registry did not start: {first}{process.stderr.read()}")
+            match, before = None, ""
+            while match is None:
+                line = process.stderr.readline()
+                before += line
+                if not line:
+                    pytest.fail(f"the registry did not start: {before}")
+                match = re.match(r"registry listening on http://([^,]+),", line)
             drain = subprocess.Popen(["/bin/cat"], stdin=process.stderr, stdout=log)
             try:
                 yield RegistryProcess(root, match[1], process, log_path)

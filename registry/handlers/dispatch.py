@@ -1,12 +1,23 @@
-"""The way of every request: parse it into a call, find its handler, give it its Repository, answer errors."""
+"""The way of every request: parse it into a call, find its handler, give it its Repository, answer errors, tell it.
 
-import logging
+Outside `/v2/` there is one path: `/healthz`, 200 as long as the registry can serve, else 503.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import itertools
+import os
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
 
+from layerkit.oci.codec import encode_json
 from layerkit.oci.errors import OCIError
 from layerkit.oci.repository import Registry
 from layerkit.oci.request import (
@@ -31,64 +42,223 @@ from layerkit.oci.request import (
 )
 from registry.handlers import blobs, lists, manifests, uploads
 from registry.handlers.errors import API_VERSION, error_response, unexpected_response
-
-logger = logging.getLogger("registry.access")
+from registry.observe import Observation, Observer
 
 Handler = Callable[[web.BaseRequest, Any, Any], Awaitable[web.StreamResponse]]
+Check = Callable[[], Awaitable[None]]
+"""Raises when a part of the registry is out of order."""
 
-_OF_REPOSITORY: Final[Mapping[type[Request], Handler]] = {
-    HeadBlob: blobs.head_blob,
-    GetBlob: blobs.get_blob,
-    DeleteBlob: blobs.delete_blob,
-    StartUpload: uploads.start_upload,
-    GetUpload: uploads.get_upload,
-    AppendUpload: uploads.append_upload,
-    CommitUpload: uploads.commit_upload,
-    CancelUpload: uploads.cancel_upload,
-    HeadManifest: manifests.head_manifest,
-    GetManifest: manifests.get_manifest,
-    PutManifest: manifests.put_manifest,
-    DeleteManifest: manifests.delete_manifest,
-    ListTags: lists.list_tags,
-    ListReferrers: lists.list_referrers,
+_LONGEST_KEPT: Final = 512
+HEALTH_PATH: Final = "/healthz"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """`name` is what distribution calls the kind of endpoint in its metrics."""
+
+    name: str
+    answer: Handler
+
+
+_ROUTES: Final[Mapping[type[Request], _Route]] = {
+    HeadBlob: _Route("blob", blobs.head_blob),
+    GetBlob: _Route("blob", blobs.get_blob),
+    DeleteBlob: _Route("blob", blobs.delete_blob),
+    StartUpload: _Route("blob_upload", uploads.start_upload),
+    GetUpload: _Route("blob_upload_chunk", uploads.get_upload),
+    AppendUpload: _Route("blob_upload_chunk", uploads.append_upload),
+    CommitUpload: _Route("blob_upload_chunk", uploads.commit_upload),
+    CancelUpload: _Route("blob_upload_chunk", uploads.cancel_upload),
+    HeadManifest: _Route("manifest", manifests.head_manifest),
+    GetManifest: _Route("manifest", manifests.get_manifest),
+    PutManifest: _Route("manifest", manifests.put_manifest),
+    DeleteManifest: _Route("manifest", manifests.delete_manifest),
+    ListTags: _Route("tags", lists.list_tags),
+    ListReferrers: _Route("referrers", lists.list_referrers),
 }
+_KINDS: Final[Mapping[type[Request], str]] = {
+    Ping: "base",
+    ListRepositories: "catalog",
+    **{kind: route.name for kind, route in _ROUTES.items()},
+}
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request on its way; `call` is unknown until it is parsed, `error` empty until there is one."""
+
+    call: Request | None = None
+    kind: str = "base"
+    error: str = ""
 
 
 class Dispatcher:
     """Answers every request that the HTTP server could read."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        observers: Sequence[Observer] = (),
+        checks: Mapping[str, Check] | None = None,
+        warnings: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
         self._registry = registry
+        self._observers = observers
+        self._checks = checks or {}
+        self._warnings = [f'299 - "{_escape(text)}"' for text in warnings]
+        self._trusted_proxies = [ipaddress.ip_network(network) for network in trusted_proxies]
+        prefix = os.urandom(6).hex()
+        self._ids = (f"{prefix}-{number:x}" for number in itertools.count(1))
+        self._in_flight = 0
+        self._drained: asyncio.Event | None = None
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
+        self._in_flight += 1
+        exchange = _Exchange()
+        response: web.StreamResponse | None = None
         try:
-            response = await self._answer(http)
+            response = await self._answer(http, exchange)
+            if not response.prepared:
+                self._add_headers(response)
+            if self._drained is not None:
+                response.force_close()
+            return response
+        finally:
+            self._in_flight -= 1
+            if self._drained is not None and not self._in_flight:
+                self._drained.set()
+            # In any case, a client that is gone included: whoever counts what began counts what ended.
+            self._tell(http, exchange, response, time.perf_counter() - began)
+
+    async def drain(self, seconds: float) -> None:
+        """Return when no request is being answered, bodies on their way in included, or after `seconds`.
+
+        Connections are closed with their next answer. The HTTP server's own shutdown would not read on.
+        """
+        self._drained = asyncio.Event()
+        if self._in_flight:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), seconds)
+
+    async def _answer(self, http: web.BaseRequest, exchange: _Exchange) -> web.StreamResponse:
+        path, _, query = http.raw_path.partition("?")
+        if path == HEALTH_PATH:
+            self._begin(exchange, None)
+            return await self._health()
+        try:
+            try:
+                call = _parse(http.method, path, query)
+            except OCIError:
+                self._begin(exchange, None)
+                raise
+            self._begin(exchange, call)
+            return await self._handle(http, call)
         except OCIError as error:
-            response = error_response(error)
-        except (ConnectionError, TimeoutError):
+            exchange.error = error.code
+            return error_response(error)
+        except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must still be answered as the spec says
-            response = unexpected_response(error, http)
-        if not response.prepared:
-            response.headers.update(API_VERSION)
-        logger.info(
-            "%s %s %s %d %.1fms",
-            http.remote,
-            http.method,
-            http.raw_path,
-            response.status,
-            (time.perf_counter() - began) * 1000,
-        )
-        return response
+            exchange.error = "UNKNOWN"
+            return unexpected_response(error, http)
 
-    async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
-        path, _, query = http.raw_path.partition("?")
-        call = parse_request(http.method, path, query)
+    async def _handle(self, http: web.BaseRequest, call: Request) -> web.StreamResponse:
         match call:
             case Ping():
                 return web.Response(body=b"{}", content_type="application/json")
             case ListRepositories():
                 return await lists.list_repositories(http, call, self._registry)
             case _:
-                return await _OF_REPOSITORY[type(call)](http, call, self._registry.repository(call.repository))
+                return await _ROUTES[type(call)].answer(http, call, self._registry.repository(call.repository))
+
+    async def _health(self) -> web.Response:
+        """Each part with "ok" or what is wrong with it."""
+        found: dict[str, str] = {}
+        for name, check in self._checks.items():
+            try:
+                await check()
+                found[name] = "ok"
+            except (OCIError, OSError) as error:
+                found[name] = str(error)
+        well = all(state == "ok" for state in found.values())
+        return web.Response(
+            status=200 if well else 503,
+            body=encode_json({"status": "ok" if well else "failing", "checks": found}),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    def _begin(self, exchange: _Exchange, call: Request | None) -> None:
+        exchange.call = call
+        exchange.kind = "base" if call is None else _KINDS[type(call)]
+        for observer in self._observers:
+            observer.began(exchange.kind)
+
+    def _add_headers(self, response: web.StreamResponse) -> None:
+        response.headers.update(API_VERSION)
+        for warning in self._warnings:
+            response.headers.add("Warning", warning)
+
+    def _tell(
+        self, http: web.BaseRequest, exchange: _Exchange, response: web.StreamResponse | None, seconds: float
+    ) -> None:
+        if not self._observers:
+            return
+        call = exchange.call
+        given = http.headers.get("X-Request-Id", "")
+        observation = Observation(
+            id=given if given and _REQUEST_ID.match(given) else next(self._ids),
+            handler=exchange.kind,
+            method=http.method,
+            path=http.raw_path,
+            remote=self._client_address(http),
+            agent=http.headers.get("User-Agent", ""),
+            repository=getattr(call, "repository", ""),
+            reference=getattr(call, "reference", None) or getattr(call, "digest", None) or "",
+            # 499 is what others log for a client that did not wait for its answer.
+            status=499 if response is None else response.status,
+            error=exchange.error,
+            seconds=seconds,
+            received=http.content_length or 0,
+            sent=0 if response is None or http.method == "HEAD" else response.content_length or 0,
+        )
+        for observer in self._observers:
+            observer.ended(observation)
+
+    def _client_address(self, http: web.BaseRequest) -> str:
+        """The peer's, or what a trusted proxy says of its own."""
+        peer = http.remote or ""
+        if not self._trusted_proxies or not self._is_trusted(peer):
+            return peer
+        forwarded = http.headers.get("X-Forwarded-For", "")
+        for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
+            if not self._is_trusted(hop):
+                return hop[:64]
+        return peer
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._trusted_proxies)
+
+
+def _parse(method: str, path: str, query: str) -> Request:
+    # Clients ask for the same things over and over. Long texts are not kept: they would be somebody else's memory.
+    return (
+        _parse_short(method, path, query)
+        if len(path) + len(query) < _LONGEST_KEPT
+        else parse_request(method, path, query)
+    )
+
+
+_parse_short = lru_cache(maxsize=4096)(parse_request)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,33 @@
+"""`python -m tests.bench [registry] [builder]`: measure, print the tables, write docs/benchmarks.md."""
+
+import datetime as dt
+import os
+import platform
+import sys
+from pathlib import Path
+
+from tests.bench import builder, registry
+
+TARGET = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or ["registry", "builder"]
+    parts = [
+        "# Benchmarks",
+        "",
+        f"Made by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d}, Linux {platform.release()}, "
+        f"{os.cpu_count()} CPUs, Python {platform.python_version()}. Medians of alternating runs of all that stand in "
+        "one table; machines are noisy, so read the ratios, not the figures.",
+    ]
+    if "registry" in wanted:
+        parts += ["", *registry.measure()]
+    if "builder" in wanted:
+        parts += ["", *builder.measure()]
+    text = "\n".join(parts) + "\n"
+    TARGET.write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
