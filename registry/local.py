@@ -7,7 +7,7 @@ first; its bytes are the collector's business.
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -16,8 +16,9 @@ from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import (
+    BlobInUse,
     BlobUnknown,
-    Denied,
+    BlobUploadUnknown,
     ManifestBlobUnknown,
     ManifestTooLarge,
     ManifestUnknown,
@@ -118,8 +119,15 @@ class LocalRepository:
 
     @asynccontextmanager
     async def open_upload(self, upload: str) -> AsyncIterator["LocalUpload"]:
+        """As the protocol has it. Of an upload that became a blob, BlobUploadUnknown tells which in its details."""
         algorithm = "sha512" if upload.startswith("sha512-") else "sha256"
-        async with self._storage.open_upload(UploadKey(self.name, upload), algorithm=algorithm) as stored:
+        async with AsyncExitStack() as stack:
+            opening = self._storage.open_upload(UploadKey(self.name, upload), algorithm=algorithm)
+            try:
+                stored = await stack.enter_async_context(opening)
+            except BlobUploadUnknown as error:
+                ended = await blobs.find_uploaded(self._database, self.name, upload)
+                raise BlobUploadUnknown(error.message, details=[{"digest": ended}] if ended else ()) from error
             yield LocalUpload(upload, stored, self)
 
     async def put_manifest(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
@@ -146,7 +154,10 @@ class LocalRepository:
         async def delete(queries: Queries) -> None:
             referring = await manifests.find_referring(queries, self.name, digest)
             if referring is not None:
-                raise Denied(f"blob {digest} is needed by manifest {referring}: delete that first")
+                raise BlobInUse(
+                    f"blob {digest} is needed by manifest {referring}: delete that first",
+                    details=[{"manifest": referring}],
+                )
             if not await blobs.remove_blob(queries, self.name, digest):
                 raise BlobUnknown(f"blob {digest} is not in repository {self.name}")
 
@@ -174,11 +185,11 @@ class LocalRepository:
         )
         return _page(found, limit, lambda descriptor: descriptor.digest)
 
-    async def record_blob(self, digest: Digest, size: int) -> None:
+    async def record_blob(self, digest: Digest, size: int, upload: str) -> None:
         """What `LocalUpload.commit` does once the store has the bytes."""
         until = self._lease_end()
         await self._database.write(
-            lambda queries: blobs.add_blob(queries, self.name, digest, size=size, leased_until=until)
+            lambda queries: blobs.add_blob(queries, self.name, digest, size=size, leased_until=until, upload=upload)
         )
 
     def _lease_end(self) -> int:
@@ -204,7 +215,7 @@ class LocalUpload:
 
     async def commit(self, digest: Digest) -> Descriptor:
         size = await self._stored.commit(digest)
-        await self._repository.record_blob(digest, size)
+        await self._repository.record_blob(digest, size, self.id)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     async def cancel(self) -> None:

@@ -4,7 +4,9 @@ Sources: RFC 9110, section 14; distribution-spec, "Pushing a blob in chunks" (it
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from layerkit.oci.errors import BlobUploadInvalid, RangeInvalid
@@ -54,6 +56,28 @@ def parse_range(header: str) -> tuple[ByteRange, ...]:
             raise RangeInvalid(f"range {part.strip()} has its end before its start")
         ranges.append(ByteRange(int(first), int(last) if last else None) if first else ByteRange(-int(last)))
     return tuple(ranges)
+
+
+def resolve_all(ranges: Sequence[ByteRange], size: int) -> tuple[ByteRange, ...]:
+    """The parts of content of `size` bytes that answer `ranges`, in their order, without those that it does not have.
+
+    None where the whole is the better answer, because they overlap: so no header makes a server send more than the
+    content (RFC 9110, section 17.15). They are not joined: containers/image takes the n-th part for its n-th range.
+    Raises RangeInvalid where no range can be had.
+    """
+    found = []
+    refusal = None
+    for asked in ranges:
+        try:
+            start, stop = asked.resolve(size)
+            found.append(ByteRange(start, stop - 1))
+        except RangeInvalid as error:
+            refusal = error
+    if not found and refusal is not None:
+        raise refusal
+    ordered = sorted(found, key=lambda part: part.first)
+    overlap = any(part.last is None or part.last >= after.first for part, after in pairwise(ordered))
+    return () if overlap else tuple(found)
 
 
 def parse_content_range(header: str) -> tuple[int, int]:

@@ -5,8 +5,10 @@ OCIError
   DigestInvalid, SizeInvalid, RangeInvalid
   ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, ManifestTooLarge
   NameInvalid, NameUnknown, TagInvalid, PaginationInvalid
-  Unauthorized, Denied, Unsupported, MethodUnsupported, EndpointUnknown, TooManyRequests
+  Unauthorized, Denied, Unsupported, MethodUnsupported, EndpointUnknown, URITooLong, TooManyRequests
   Unavailable, StorageFull, Unknown
+  Denied
+    BlobInUse
 
 Raised where the fact is known, by a Repository on this machine and by the client of a remote one alike, and
 turned into a response in one place (`registry.handlers.errors`). Source: distribution-spec, "Error Codes";
@@ -101,6 +103,13 @@ class Denied(OCIError):
     code, status, summary = "DENIED", 403, "requested access to the resource is denied"
 
 
+class BlobInUse(Denied):
+    """A blob that a manifest refers to. Not a matter of rights: nobody may delete it, so it is 405 and not 403, which
+    is also what the conformance suite takes for a refusal (distribution-spec, "Deleting Blobs")."""
+
+    status, summary = 405, "blob is referenced by a manifest"
+
+
 class Unsupported(OCIError):
     code, status, summary = "UNSUPPORTED", 400, "the operation is unsupported"
 
@@ -113,6 +122,10 @@ class MethodUnsupported(OCIError):
 
 class EndpointUnknown(OCIError):
     code, status, summary = "UNSUPPORTED", 404, "no such endpoint"
+
+
+class URITooLong(OCIError):
+    code, status, summary = "UNSUPPORTED", 414, "the request's URL is too long"
 
 
 class TooManyRequests(OCIError):
@@ -148,6 +161,7 @@ _BY_STATUS: dict[int, type[OCIError]] = {
     404: EndpointUnknown,
     405: MethodUnsupported,
     413: ManifestTooLarge,
+    414: URITooLong,
     416: RangeInvalid,
     429: TooManyRequests,
     503: Unavailable,
@@ -155,16 +169,19 @@ _BY_STATUS: dict[int, type[OCIError]] = {
 }
 
 
+_KINDS: tuple[type[OCIError], ...] = (*OCIError.__subclasses__(), *Denied.__subclasses__())
+
+
 def _subclasses_by_code() -> dict[str, type[OCIError]]:
     # The first of two classes with one code is the general one: Unsupported, SizeInvalid, Unavailable.
     table: dict[str, type[OCIError]] = {}
-    for kind in OCIError.__subclasses__():
+    for kind in _KINDS:
         table.setdefault(kind.code, kind)
     return table
 
 
 _BY_CODE = _subclasses_by_code()
-_BY_CODE_AND_STATUS = {(kind.code, kind.status): kind for kind in OCIError.__subclasses__()}
+_BY_CODE_AND_STATUS = {(kind.code, kind.status): kind for kind in _KINDS}
 
 
 def encode_error(error: OCIError) -> bytes:

@@ -110,7 +110,8 @@ class Writer(Protocol):
         """Begin an upload whose digest, most likely, will be of this algorithm. The answer is its id."""
 
     def open_upload(self, upload: str) -> AbstractAsyncContextManager[Upload]:
-        """Raises BlobUploadUnknown, and BlobUploadInvalid while somebody else has it open."""
+        """Raises BlobUploadUnknown, whose details may have `{"digest": ...}` of the blob that it became, and
+        BlobUploadInvalid while somebody else has it open."""
 
     async def put_manifest(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
         """Write a manifest and let the tags point to it.

@@ -4,13 +4,24 @@ Source: distribution-spec, "Endpoints", and distribution's `/v2/_catalog`. Paths
 a repository's name may itself hold `blobs`, `manifests`, `uploads` and `tags`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from layerkit.oci.digest import Digest, new_hash, shorten
-from layerkit.oci.errors import DigestInvalid, EndpointUnknown, MethodUnsupported, NameInvalid, PaginationInvalid
+from layerkit.oci.errors import (
+    DigestInvalid,
+    EndpointUnknown,
+    ManifestUnknown,
+    MethodUnsupported,
+    NameInvalid,
+    OCIError,
+    PaginationInvalid,
+    TagInvalid,
+    URITooLong,
+)
 from layerkit.oci.reference import RepositoryName, Tag, parse_repository_name, parse_tag, parse_tag_or_digest
 from layerkit.oci.scope import CATALOG, Scope, repository_scope
 
@@ -161,6 +172,9 @@ Request = Ping | ListRepositories | RepositoryRequest
 MAX_LIMIT: Final = 2**31 - 1
 """Whoever asks for more results than this gets as many; a server's own limit is lower."""
 
+MAX_TAGS: Final = 50
+"""Tags beside a digest: at least 10 (distribution-spec 1.2), and as many of the longest fit the 8 KiB of a URL."""
+
 
 def scopes_of(request: Request) -> tuple[Scope, ...]:
     """What the caller must be allowed to do. Reading the source of a mount is asked for, but not required."""
@@ -173,11 +187,14 @@ def scopes_of(request: Request) -> tuple[Scope, ...]:
             return (repository_scope(request.repository, *request.actions),)
 
 
+_AUTHORITY: Final = re.compile(r"\Ahttps?://[^/]*", re.IGNORECASE)
+
+
 def _parse_limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
+    if not (text.isascii() and text.isdigit()):
         raise PaginationInvalid(f"invalid number of results {shorten(text)}: expected n=0, n=1, ...")
     # Go's largest number means "all"; every page is smaller than this.
-    return min(int(text), MAX_LIMIT)
+    return min(int(text.lstrip("0")[:20] or "0"), MAX_LIMIT)
 
 
 def _parse_algorithm(text: str) -> str:
@@ -186,13 +203,16 @@ def _parse_algorithm(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """A query parameter and the field it fills."""
+    """A query parameter and the field it fills. A value of it that is wrong is an error, but for one that `spoils` a
+    field: then that field is left out. Of a `repeated` one there are `most` at most."""
 
     name: str
     field: str
     parse: Callable[[str], Any]
     required: bool = False
     repeated: bool = False
+    most: int | None = None
+    spoils: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +251,13 @@ _PAGE: Final = (_Parameter("n", "limit", _parse_limit), _Parameter("last", "last
 _QUERIES: Final[Mapping[type[Request], tuple[_Parameter, ...]]] = {
     StartUpload: (
         _Parameter("digest", "digest", Digest),
-        _Parameter("mount", "mount", Digest),
-        _Parameter("from", "source", parse_repository_name),
+        # "Unable to mount": then the answer is that of an upload, and not an error ("Mounting a blob").
+        _Parameter("mount", "mount", Digest, spoils="mount"),
+        _Parameter("from", "source", parse_repository_name, spoils="mount"),
         _Parameter("digest-algorithm", "algorithm", _parse_algorithm),
     ),
     CommitUpload: (_Parameter("digest", "digest", Digest, required=True),),
-    PutManifest: (_Parameter("tag", "tags", parse_tag, repeated=True),),
+    PutManifest: (_Parameter("tag", "tags", parse_tag, repeated=True, most=MAX_TAGS),),
     ListTags: _PAGE,
     ListRepositories: _PAGE,
     ListReferrers: (_Parameter("artifactType", "artifact_types", str, repeated=True), *_PAGE),
@@ -248,7 +269,8 @@ def parse_request(method: str, path: str, query: str = "") -> Request:
     """The call that a method, a raw path and a raw query string mean.
 
     Percent-encoding is undone first, `%2F` and `%3A` included. Raises EndpointUnknown or MethodUnsupported, and
-    the error of whichever part of the path or query is wrong: NameInvalid, DigestInvalid, TagInvalid, ...
+    the error of whichever part of the path or query is wrong: NameInvalid, DigestInvalid, TagInvalid (ManifestUnknown
+    where nothing is written), ...
     """
     segments = _split(path)
     for endpoint in _ENDPOINTS:
@@ -259,7 +281,13 @@ def parse_request(method: str, path: str, query: str = "") -> Request:
         if kind is None:
             allowed = sorted(endpoint.methods)
             raise MethodUnsupported(f"{method} is not supported here: use {' or '.join(allowed)}", details=allowed)
-        fields = {name: _FIELDS[name](text) for name, text in captured.items()}
+        try:
+            fields = {name: _FIELDS[name](text) for name, text in captured.items()}
+        except TagInvalid as error:
+            if kind is PutManifest:
+                raise
+            # No such tag can be there: the conformance suite asks for `.INVALID_MANIFEST_NAME`, and for 404.
+            raise ManifestUnknown(error.message) from error
         return kind(**fields, **_parse_query(kind, query))
     raise EndpointUnknown(f"no such endpoint: {shorten(path)}")
 
@@ -282,7 +310,8 @@ def build_url(request: Request) -> str:
 
 def _split(path: str) -> list[str]:
     try:
-        text = unquote(path, errors="strict")
+        # "A server MUST accept the absolute-form in requests" (RFC 9112, section 3.2.2): clients of proxies send it.
+        text = unquote(_AUTHORITY.sub("", path), errors="strict")
     except UnicodeDecodeError:
         raise NameInvalid(f"the path {shorten(path)} is not UTF-8") from None
     if text == "/v2":
@@ -316,12 +345,20 @@ def _parse_query(kind: type[Request], query: str) -> dict[str, Any]:
     # Lenient, because clients order, repeat and encode a Location's query as they like: what is unknown is passed over.
     pairs = parse_qsl(query, keep_blank_values=True, encoding="utf-8", errors="replace")
     fields: dict[str, Any] = {}
+    spoiled = set()
     for parameter in _QUERIES.get(kind, ()):
         texts = [text for name, text in pairs if name == parameter.name and text]
-        if parameter.repeated:
-            fields[parameter.field] = tuple(dict.fromkeys(parameter.parse(text) for text in texts))
-        elif texts:
-            fields[parameter.field] = parameter.parse(texts[-1])
-        elif parameter.required:
-            raise DigestInvalid(f"the query parameter `{parameter.name}` is missing")
-    return fields
+        if parameter.most is not None and len(texts) > parameter.most:
+            raise URITooLong(f"{len(texts)} times `{parameter.name}=`: at most {parameter.most} in one request")
+        try:
+            if parameter.repeated:
+                fields[parameter.field] = tuple(dict.fromkeys(parameter.parse(text) for text in texts))
+            elif texts:
+                fields[parameter.field] = parameter.parse(texts[-1])
+            elif parameter.required:
+                raise DigestInvalid(f"the query parameter `{parameter.name}` is missing")
+        except OCIError:
+            if not parameter.spoils:
+                raise
+            spoiled.add(parameter.spoils)
+    return {name: value for name, value in fields.items() if name not in spoiled}

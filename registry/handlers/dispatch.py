@@ -124,7 +124,9 @@ class Dispatcher:
             response = await self._answer(http, exchange)
             if not response.prepared:
                 self._add_headers(response)
-            if self._drained is not None:
+            if self._drained is not None or (response.status >= 400 and "Expect" in http.headers):
+                # Who waits for `100 Continue` and hears an error may send its body all the same, or not: what comes
+                # next on this connection could be either.
                 response.force_close()
             return response
         finally:

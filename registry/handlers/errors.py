@@ -6,7 +6,15 @@ from typing import Final
 
 from aiohttp import web
 
-from layerkit.oci.errors import MethodUnsupported, OCIError, TooManyRequests, Unavailable, Unknown, encode_error
+from layerkit.oci.errors import (
+    BlobInUse,
+    MethodUnsupported,
+    OCIError,
+    TooManyRequests,
+    Unavailable,
+    Unknown,
+    encode_error,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +31,8 @@ def error_response(error: OCIError, headers: Mapping[str, str] | None = None) ->
     )
     if isinstance(error, MethodUnsupported):
         response.headers["Allow"] = ", ".join(str(method) for method in error.details)
+    if isinstance(error, BlobInUse):
+        response.headers["Allow"] = "GET, HEAD"
     if isinstance(error, (TooManyRequests, Unavailable)):
         response.headers["Retry-After"] = _RETRY_SECONDS
     return response

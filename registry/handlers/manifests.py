@@ -1,5 +1,7 @@
 """Manifests by tag and by digest (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting")."""
 
+from typing import Final
+
 from aiohttp import web
 
 from layerkit.oci.descriptor import Descriptor
@@ -12,6 +14,10 @@ from layerkit.oci.repository import Repository
 from layerkit.oci.request import DeleteManifest, GetManifest, HeadManifest, PutManifest, build_url
 from registry.handlers.blobs import is_unmodified
 from registry.handlers.body import read_manifest_body
+
+_SAYS_NOTHING: Final = frozenset(
+    {OCTET_STREAM, "application/json", "text/plain", "application/x-www-form-urlencoded"}  # the last one is curl's
+)
 
 
 async def head_manifest(http: web.BaseRequest, call: HeadManifest, repository: Repository) -> web.StreamResponse:
@@ -57,7 +63,7 @@ async def delete_manifest(http: web.BaseRequest, call: DeleteManifest, repositor
 def _stated_type(http: web.BaseRequest) -> str:
     """The Content-Type, without parameters; nothing where it says no more than that there are bytes or JSON."""
     stated = strip_parameters(http.headers.get("Content-Type", ""))
-    return "" if stated in {OCTET_STREAM, "application/json", "text/plain"} else stated
+    return stated if "/" in stated and stated not in _SAYS_NOTHING else ""
 
 
 def _headers(found: Descriptor, reference: Tag | Digest) -> dict[str, str]:

@@ -3,16 +3,21 @@
 A Location is relative and keeps all its state in the path, because clients re-order and re-encode its query.
 """
 
+from typing import Final
+
 from aiohttp import web
 
 from layerkit.oci.byterange import format_upload_range, parse_content_range
 from layerkit.oci.digest import Digest
-from layerkit.oci.errors import RangeInvalid, SizeInvalid
+from layerkit.oci.errors import BlobUploadInvalid, BlobUploadUnknown, RangeInvalid, SizeInvalid
 from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import Repository, Upload
 from layerkit.oci.request import AppendUpload, CancelUpload, CommitUpload, GetBlob, GetUpload, StartUpload, build_url
 from registry.handlers.body import may_have_body, read_chunks
 from registry.handlers.errors import error_response
+
+_RECOVERABLE: Final = (RangeInvalid, SizeInvalid, BlobUploadInvalid)
+"""The upload stands where it stood: an answer that says where lets the client go on from there."""
 
 
 async def start_upload(http: web.BaseRequest, call: StartUpload, repository: Repository) -> web.StreamResponse:
@@ -36,19 +41,26 @@ async def get_upload(http: web.BaseRequest, call: GetUpload, repository: Reposit
 
 async def append_upload(http: web.BaseRequest, call: AppendUpload, repository: Repository) -> web.StreamResponse:
     async with repository.open_upload(call.upload) as upload:
-        if (refusal := _refuse_gap(http, call.repository, upload)) is not None:
-            return refusal
-        await _append(http, upload)
+        try:
+            await _append(http, upload)
+        except _RECOVERABLE as error:
+            return error_response(error, _progress(call.repository, upload.id, upload.offset))
     # Only now is all of it in the store: a full disk shows at the latest when the upload is closed.
     return web.Response(status=202, headers=_progress(call.repository, upload.id, upload.offset))
 
 
 async def commit_upload(http: web.BaseRequest, call: CommitUpload, repository: Repository) -> web.StreamResponse:
-    async with repository.open_upload(call.upload) as upload:
-        if (refusal := _refuse_gap(http, call.repository, upload)) is not None:
-            return refusal
-        await _append(http, upload)
-        await upload.commit(call.digest)
+    try:
+        async with repository.open_upload(call.upload) as upload:
+            try:
+                await _append(http, upload)
+            except _RECOVERABLE as error:
+                return error_response(error, _progress(call.repository, upload.id, upload.offset))
+            await upload.commit(call.digest)
+    except BlobUploadUnknown as error:
+        # Its reply was lost, and the client asks again: a 404 would make it send the whole blob again.
+        if {"digest": call.digest} not in error.details:
+            raise
     return _created(call.repository, call.digest)
 
 
@@ -59,22 +71,24 @@ async def cancel_upload(http: web.BaseRequest, call: CancelUpload, repository: R
 
 
 async def _append(http: web.BaseRequest, upload: Upload) -> None:
-    async for chunk in read_chunks(http):
-        await upload.append(chunk)
-
-
-def _refuse_gap(http: web.BaseRequest, repository: RepositoryName, upload: Upload) -> web.Response | None:
-    """The answer to a chunk that does not begin where the upload stands: where it does stand."""
+    """Append the body. Raises RangeInvalid where it does not begin where the upload stands, BlobUploadInvalid where
+    its Content-Range cannot be read, and SizeInvalid where it has not the length that that says."""
     header = http.headers.get("Content-Range")
     if header is None:
-        return None
+        async for chunk in read_chunks(http):
+            await upload.append(chunk)
+        return
     start, stop = parse_content_range(header)
     if start != upload.offset:
-        error = RangeInvalid(f"the chunk begins at byte {start}, the upload stands at byte {upload.offset}")
-        return error_response(error, _progress(repository, upload.id, upload.offset))
+        raise RangeInvalid(f"the chunk begins at byte {start}, the upload stands at byte {upload.offset}")
     if http.content_length is not None and http.content_length != stop - start:
         raise SizeInvalid(f"Content-Range {header} has {stop - start} bytes, the body {http.content_length}")
-    return None
+    async for chunk in read_chunks(http):
+        if upload.offset + len(chunk) > stop:
+            raise SizeInvalid(f"Content-Range {header} has {stop - start} bytes, the body more")
+        await upload.append(chunk)
+    if upload.offset < stop:
+        raise SizeInvalid(f"Content-Range {header} has {stop - start} bytes, the body {upload.offset - start}")
 
 
 def _progress(repository: RepositoryName, upload: str, offset: int) -> dict[str, str]:

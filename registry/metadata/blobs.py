@@ -30,7 +30,9 @@ async def find_blob_anywhere(queries: Queries, digest: Digest) -> int | None:
     return None if row is None else int(row[0])
 
 
-async def add_blob(queries: Queries, repository: str, digest: Digest, *, size: int, leased_until: int) -> None:
+async def add_blob(
+    queries: Queries, repository: str, digest: Digest, *, size: int, leased_until: int, upload: str | None = None
+) -> None:
     """Record that the store has the blob and that the repository may serve it, and lease it to its pusher."""
     await queries.row(
         """INSERT INTO blobs (digest, size, leased_until) VALUES (?1, ?2, ?3)
@@ -42,10 +44,24 @@ async def add_blob(queries: Queries, repository: str, digest: Digest, *, size: i
         leased_until,
     )
     await queries.row(
-        "INSERT INTO repository_blobs (repository_id, digest) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        """INSERT INTO repository_blobs (repository_id, digest, upload) VALUES (?1, ?2, ?3)
+           ON CONFLICT (repository_id, digest) DO UPDATE SET upload = excluded.upload
+           WHERE excluded.upload IS NOT NULL""",
         await ensure_repository(queries, repository),
         digest,
+        upload,
     )
+
+
+async def find_uploaded(queries: Queries, repository: str, upload: str) -> Digest | None:
+    """The blob of the repository that this upload was the last one to bring."""
+    row = await queries.row(
+        """SELECT l.digest FROM repositories r JOIN repository_blobs l ON l.repository_id = r.id AND l.upload = ?2
+           WHERE r.name = ?1""",
+        repository,
+        upload,
+    )
+    return None if row is None else Digest(row[0])
 
 
 async def remove_blob(queries: Queries, repository: str, digest: Digest) -> bool:

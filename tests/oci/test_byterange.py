@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from layerkit.oci.byterange import ByteRange, format_upload_range, parse_content_range, parse_range
+from layerkit.oci.byterange import ByteRange, format_upload_range, parse_content_range, parse_range, resolve_all
 from layerkit.oci.errors import BlobUploadInvalid, RangeInvalid
 
 sizes = st.integers(0, 40)
@@ -40,6 +40,20 @@ def test_several_ranges_come_back_in_their_order(asked: list[ByteRange], space: 
     """ "Never 206 with only the first range": whoever answers sees all of them."""
     specs = [str(each).removeprefix("bytes=") for each in asked]
     assert parse_range("bytes=" + f"{space},{space}".join(specs)) == tuple(asked)
+
+
+@given(st.lists(ranges, min_size=1, max_size=5), sizes)
+def test_several_ranges_are_their_parts_or_the_whole(asked: list[ByteRange], size: int) -> None:
+    """ "Never 206 with only the first range", and never a byte twice."""
+    wanted = [[position for position in range(size) if satisfied_by(each, position, size)] for each in asked]
+    wanted = [positions for positions in wanted if positions]
+    if not wanted:
+        with pytest.raises(RangeInvalid):
+            resolve_all(asked, size)
+        return
+    found = [list(range(*part.resolve(size))) for part in resolve_all(asked, size)]
+    together = [position for positions in wanted for position in positions]
+    assert found == (wanted if len(set(together)) == len(together) else [])
 
 
 @given(ranges)

@@ -11,7 +11,7 @@ from layerkit.oci import errors
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import OCIError, decode_error, encode_error
 
-KINDS = sorted(OCIError.__subclasses__(), key=lambda kind: kind.__name__)
+KINDS = sorted([*OCIError.__subclasses__(), *errors.Denied.__subclasses__()], key=lambda kind: kind.__name__)
 JSON = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(),
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),

@@ -10,15 +10,18 @@ from layerkit.oci.digest import Digest
 from layerkit.oci.errors import (
     DigestInvalid,
     EndpointUnknown,
+    ManifestUnknown,
     MethodUnsupported,
     NameInvalid,
     OCIError,
     PaginationInvalid,
     TagInvalid,
+    URITooLong,
 )
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.request import (
     MAX_LIMIT,
+    MAX_TAGS,
     AppendUpload,
     CancelUpload,
     CommitUpload,
@@ -271,7 +274,7 @@ def test_an_endpoint_lists_the_methods_that_it_has(path: str, allowed: tuple[str
         ("GET", "/v2/a%252Fb/tags/list", NameInvalid),
         ("GET", "/v2/%ff/tags/list", NameInvalid),
         ("GET", f"/v2/{'a' * 256}/tags/list", NameInvalid),
-        ("GET", "/v2/app/manifests/.hidden", TagInvalid),
+        ("PUT", "/v2/app/manifests/.hidden", TagInvalid),
         ("GET", "/v2/app/manifests/sha256:baddigest", DigestInvalid),
         ("GET", "/v2/app/manifests/sha256%3Abaddigest", DigestInvalid),
         ("GET", "/v2/app/blobs/latest", DigestInvalid),
@@ -279,8 +282,7 @@ def test_an_endpoint_lists_the_methods_that_it_has(path: str, allowed: tuple[str
         ("PUT", "/v2/app/blobs/uploads/x", DigestInvalid),
         ("PUT", "/v2/app/blobs/uploads/x?digest=", DigestInvalid),
         ("PUT", "/v2/app/blobs/uploads/x?digest=sha256:baddigest", DigestInvalid),
-        ("POST", "/v2/app/blobs/uploads/?mount=latest", DigestInvalid),
-        ("POST", f"/v2/app/blobs/uploads/?mount={EMPTY}&from=App", NameInvalid),
+        ("POST", "/v2/app/blobs/uploads/?digest=latest", DigestInvalid),
         ("POST", "/v2/app/blobs/uploads/?digest-algorithm=md5", DigestInvalid),
         ("PUT", f"/v2/app/manifests/{EMPTY}?tag=a&tag=.b", TagInvalid),
         ("GET", "/v2/app/tags/list?n=", None),
@@ -311,6 +313,8 @@ def test_what_is_wrong_in_a_url_has_its_own_error(method: str, url: str, kind: t
         ("n=5&n=6", 6),
         (f"n={MAX_LIMIT}", MAX_LIMIT),
         (f"n={2**63 - 1}", MAX_LIMIT),
+        (f"n={'9' * 5000}", MAX_LIMIT),
+        (f"n={'0' * 5000}7", 7),
     ],
 )
 def test_a_number_of_results_is_taken_and_the_largest_clamped(query: str, limit: int | None) -> None:
@@ -333,10 +337,17 @@ def test_a_number_of_results_is_taken_and_the_largest_clamped(query: str, limit:
         (f"digest={EMPTY}", StartUpload(repository=APP, digest=EMPTY)),
         ("digest-algorithm=sha512", StartUpload(repository=APP, algorithm="sha512")),
         ("digest=&mount=&from=", StartUpload(repository=APP)),
+        ("mount=latest", StartUpload(repository=APP)),
+        (f"mount={EMPTY}&from=App", StartUpload(repository=APP)),
+        (
+            f"mount=latest&from=a&digest={EMPTY}",
+            StartUpload(repository=APP, source=RepositoryName("a"), digest=EMPTY),
+        ),
     ],
 )
 def test_an_upload_begins_as_clients_ask_for_it(query: str, request_: StartUpload) -> None:
-    """ "`?mount=sha256:...&from=repo` (colon not escaped by CD; `origin=` by GG; no `from` = anonymous)"."""
+    """ "`?mount=sha256:...&from=repo` (colon not escaped by CD; `origin=` by GG; no `from` = anonymous)"; a mount that
+    cannot be is an upload, and one from a bad name is none from anywhere."""
     assert parse_request("POST", "/v2/app/blobs/uploads/", query) == request_
 
 
@@ -346,6 +357,29 @@ def test_a_manifest_is_put_with_many_tags() -> None:
     request = parse_request("PUT", f"/v2/app/manifests/{EMPTY}", query)
     assert isinstance(request, PutManifest)
     assert request.tags == tuple(f"v{n}" for n in range(20))
+
+
+def test_more_tags_than_a_url_holds_are_refused() -> None:
+    """ "at least 10 tags, 414 above the limit"; repeated ones count as well."""
+    parse_request("PUT", f"/v2/app/manifests/{EMPTY}", "&".join(["tag=a"] * MAX_TAGS))
+    with pytest.raises(URITooLong) as caught:
+        parse_request("PUT", f"/v2/app/manifests/{EMPTY}", "&".join(["tag=a"] * (MAX_TAGS + 1)))
+    assert caught.value.status == 414
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_tag_that_cannot_be_is_not_there(method: str) -> None:
+    """The conformance suite asks for `.INVALID_MANIFEST_NAME`, and for 404."""
+    with pytest.raises(ManifestUnknown):
+        parse_request(method, "/v2/app/manifests/.INVALID_MANIFEST_NAME")
+
+
+@pytest.mark.parametrize("authority", ["http://host", "https://host:5000", "HTTP://[::1]:5000"])
+def test_a_target_may_be_absolute(authority: str) -> None:
+    """ "A server MUST accept the absolute-form in requests" (RFC 9112, section 3.2.2)."""
+    assert parse_request("GET", f"{authority}/v2/app/tags/list") == ListTags(repository=APP)
+    with pytest.raises(EndpointUnknown):
+        parse_request("GET", authority)
 
 
 @given(calls)

@@ -14,13 +14,16 @@ CREATE TABLE blobs (
     deleting INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
--- Which repositories may serve it.
+-- Which repositories may serve it, and which upload brought it last: whoever lost the reply to its end, and asks again,
+-- gets the same one. It goes with the row, so nothing has to be forgotten by time.
 CREATE TABLE repository_blobs (
     repository_id INTEGER NOT NULL REFERENCES repositories (id),
     digest TEXT NOT NULL REFERENCES blobs (digest),
+    upload TEXT,
     PRIMARY KEY (repository_id, digest)
 ) WITHOUT ROWID;
 CREATE INDEX repository_blobs_by_digest ON repository_blobs (digest);
+CREATE INDEX repository_blobs_by_upload ON repository_blobs (repository_id, upload) WHERE upload IS NOT NULL;
 
 -- `payload` holds the exact bytes that were put; `annotations` is a JSON object for lists of referrers.
 CREATE TABLE manifests (
