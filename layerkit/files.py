@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
@@ -72,35 +72,46 @@ class HashingFile:
         found: list[Digest] = []
 
         def work(expected: Digest) -> None:
-            found.append(self._digest(expected.algorithm))
-            if found[0] == expected:
-                with readable_errors(self._place):
+            with readable_errors(self._place):
+                found.append(self._digest(expected.algorithm))
+                if found[0] == expected:
                     os.fsync(self._fd)
                     make_folder(target.parent)
                     path.rename(target)
                     sync_folder(target.parent)
 
         await self.settle()
-        await self._start(work, digest)
+        self._start(work, digest)
         await self._finish()
         return found[0]
+
+    async def discard(self) -> None:
+        """Drop what is not in the file yet, and wait for the thread that uses it, whether that fails or not."""
+        self._batch, self._gathered = [], 0
+        with suppress(OCIError):
+            await self._finish()
+        self._hop = None
 
     async def close(self) -> None:
         """Write what is left. A thread that still uses the file, because its request was cancelled, is waited for."""
         try:
             await self.settle()
         finally:
-            if self._hop is not None:
+            if self._hop is None or self._hop.done():
+                os.close(self._fd)
+            else:
+                # Not after the wait, which may be cancelled as well: nobody would ever close the file.
+                self._hop.add_done_callback(lambda _: os.close(self._fd))
                 await asyncio.wait([self._hop])
-            os.close(self._fd)
 
     async def _flush(self) -> None:
         if self._batch:
+            # First: who is cancelled while a thread is still writing must not lose the batch that comes after.
+            await self._finish()
             batch, self._batch, self._gathered = self._batch, [], 0
-            await self._start(self._write, batch)
+            self._start(self._write, batch)
 
-    async def _start(self, work: Callable[[T], None], argument: T) -> None:
-        await self._finish()
+    def _start(self, work: Callable[[T], None], argument: T) -> None:
         self._hop = asyncio.get_running_loop().run_in_executor(None, work, argument)
 
     async def _finish(self) -> None:
@@ -150,7 +161,17 @@ class FileBlob:
     async def _chunks(self) -> AsyncIterator[bytes]:
         self.file.seek(self.start)
         left = self.stop - self.start
-        while left and (chunk := await asyncio.to_thread(self.file.read, min(left, BATCH))):
+        while left:
+            reading = asyncio.get_running_loop().run_in_executor(None, self.file.read, min(left, BATCH))
+            try:
+                with readable_errors(f"reading blob {self.descriptor.digest}"):
+                    chunk = await asyncio.shield(reading)
+            finally:
+                # Who is cancelled closes the file; its number may then be another's, and the thread would read that.
+                if not reading.done():
+                    await asyncio.wait([reading])
+            if not chunk:
+                break
             left -= len(chunk)
             yield chunk
 
@@ -188,7 +209,7 @@ def readable_errors(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFull(f"{place} is full ({reason}): free space and try again") from error
         raise OCIError(f"{place} failed: {reason}" + (f" ({error.filename})" if error.filename else "")) from error

@@ -14,13 +14,15 @@ from typing import Final
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
-from layerkit.oci.errors import BlobUnknown, ManifestUnknown, OCIError
+from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, OCIError
 from layerkit.oci.manifest import ImageIndex, Manifest
-from layerkit.oci.mediatype import is_nondistributable
+from layerkit.oci.mediatype import is_layer, is_nondistributable
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.repository import Content, Reader, Repository
 
 BLOBS_AT_ONCE: Final = 4
+MAX_NESTING: Final = 4
+"""Indexes within indexes that are followed: nobody needs more, and whoever makes more means no good."""
 
 
 class Outcome(StrEnum):
@@ -58,8 +60,12 @@ class Copy:
     async def image(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
         """Copy a manifest with all that it refers to, then point the tags to it.
 
-        Raises whatever the two repositories raise; what was copied until then stays, and is not copied again.
+        Raises whatever the two repositories raise, and ManifestInvalid where indexes are nested too deep; what was
+        copied until then stays, and is not copied again.
         """
+        await self._image(manifest, tags, MAX_NESTING)
+
+    async def _image(self, manifest: Manifest, tags: Sequence[Tag], nesting: int) -> None:
         missing = [tag for tag in tags if not await self._has(tag, manifest.digest)]
         if tags and not missing:
             self.observe(Transferred(manifest.descriptor, Outcome.PRESENT))
@@ -67,7 +73,7 @@ class Copy:
         if not tags and await self._has(manifest.digest, manifest.digest):
             self.observe(Transferred(manifest.descriptor, Outcome.PRESENT))
             return
-        await self.references(manifest)
+        await self._references(manifest, nesting)
         await self.destination.put_manifest(manifest, missing)
         self.observe(Transferred(manifest.descriptor, Outcome.COPIED))
 
@@ -79,14 +85,19 @@ class Copy:
 
     async def references(self, manifest: Manifest) -> None:
         """Copy all that a manifest refers to, and not the manifest itself."""
+        await self._references(manifest, MAX_NESTING)
+
+    async def _references(self, manifest: Manifest, nesting: int) -> None:
         wanted = {d.digest: d for d in manifest.document.references() if not is_nondistributable(d.media_type)}
+        if nesting == 0 and isinstance(manifest.document, ImageIndex):
+            raise ManifestInvalid(f"index {manifest.digest} is the {MAX_NESTING + 1}th within each other: too many")
         blobs = []
         for descriptor in wanted.values():
             child = await self._child(descriptor) if isinstance(manifest.document, ImageIndex) else None
             if child is None:
                 blobs.append(descriptor)
             else:
-                await self.image(child)
+                await self._image(child, (), nesting - 1)
         places = asyncio.Semaphore(BLOBS_AT_ONCE)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -99,6 +110,8 @@ class Copy:
 
     async def _child(self, descriptor: Descriptor) -> Manifest | None:
         """A child of an index, which may also be a blob."""
+        if is_layer(descriptor.media_type):
+            return None
         try:
             return await self.source.get_manifest(descriptor.digest)
         except ManifestUnknown:

@@ -8,14 +8,18 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from threading import Event
 from typing import BinaryIO, Final
+
+import msgspec
 
 from layerkit.build.plan import BuildPlan, PlannedLayer, plan_build
 from layerkit.content.layout import Layout
 from layerkit.image.configure import configure
 from layerkit.image.image import MOST_LAYERS, Image
 from layerkit.image.select import choose_platform
-from layerkit.layer.compress import Compression
+from layerkit.layer.compress import Compression, Content
+from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_layer
 from layerkit.layer.write import WrittenLayer, write_layer
 from layerkit.oci.config import MAX_SIZE, ImageConfig
@@ -60,6 +64,19 @@ class _Base:
     digest: Digest | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """A file that takes no more once the layer is `abandoned`."""
+
+    file: BinaryIO
+    abandoned: Event
+
+    def write(self, content: Content) -> None:
+        if self.abandoned.is_set():
+            raise LayerError("the build was interrupted")
+        self.file.write(content)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Builder:
     """`open_registry` reaches the registry of a reference; `layer_written` and `base_copied` tell how far it is."""
@@ -83,7 +100,7 @@ class Builder:
         plan = await asyncio.to_thread(self._plan, spec, base.image)
         image, layers = base.image, []
         for planned in plan.layers:
-            built = BuiltLayer(planned=planned, written=await asyncio.to_thread(self._write, planned, spec))
+            built = BuiltLayer(planned=planned, written=await self._write(planned, spec))
             image = image.with_layer(built.written.descriptor, built.written.diff_id, created_by=planned.created_by)
             layers.append(built)
             self.layer_written(built)
@@ -100,15 +117,30 @@ class Builder:
     def _index(self, base: Image) -> list[LayerIndex]:
         indexes = []
         for layer, diff_id in zip(base.layers, base.config.diff_ids, strict=True):
-            with self.store.path_of(layer.digest).open("rb") as file:
-                indexes.append(index_layer(file, layer.media_type, diff_id))
+            try:
+                with self.store.path_of(layer.digest).open("rb") as file:
+                    indexes.append(index_layer(file, layer.media_type, diff_id))
+            except FileNotFoundError:
+                # None but these are left where they are when an image is copied.
+                raise LayerError(
+                    f"layer {layer.digest} of the base may not be distributed, so that it cannot be looked into: "
+                    "choose another base"
+                ) from None
+            except LayerError as error:
+                raise LayerError(f"layer {layer.digest} of the base: {error}") from error
         return indexes
 
-    def _write(self, planned: PlannedLayer, spec: Spec) -> WrittenLayer:
-        def write(file: BinaryIO) -> WrittenLayer:
-            return write_layer(planned.entries, file, compression=Compression(spec.compression))
+    async def _write(self, planned: PlannedLayer, spec: Spec) -> WrittenLayer:
+        abandoned = Event()
 
-        return self.store.write_blob(write, lambda written: written.descriptor.digest)
+        def write(file: BinaryIO) -> WrittenLayer:
+            return write_layer(planned.entries, _Sink(file, abandoned), compression=Compression(spec.compression))
+
+        try:
+            return await asyncio.to_thread(self.store.write_blob, write, lambda written: written.descriptor.digest)
+        finally:
+            # Of a build that is cancelled: a program cannot end before its threads do.
+            abandoned.set()
 
     def _write_raw(self, raw: bytes) -> None:
         def write(file: BinaryIO) -> Digest:
@@ -140,8 +172,10 @@ class Builder:
 
     async def _bring(self, source: Reader, manifest: Manifest, platform: Platform, name: str) -> Image:
         """The base for one platform, its config and layers in the store."""
+        variant = ""
         if isinstance(manifest.document, ImageIndex):
             chosen = choose_platform(manifest.document, platform, name=name)
+            variant = chosen.platform.variant if chosen.platform else ""
             manifest = await source.get_manifest(chosen.digest)
         document = manifest.document
         if not isinstance(document, ImageManifest):
@@ -149,8 +183,10 @@ class Builder:
         copy = Copy(source=source, destination=self.store.repository(RepositoryName("")), observe=self.base_copied)
         await copy.references(manifest)
         config = ImageConfig.parse(await asyncio.to_thread(self._read_config, document.config))
-        if not any(config.platform.is_same_as(candidate) for candidate in platform.candidates()):
-            raise ManifestUnknown(f"{name} has no image for {platform}: it has {config.platform.normalized()}")
+        # Older configs name no variant, and what the index says of them is right.
+        actual = msgspec.structs.replace(config.platform, variant=config.platform.variant or variant)
+        if not any(actual.is_same_as(candidate) for candidate in platform.candidates()):
+            raise ManifestUnknown(f"{name} has no image for {platform}: it has {actual.normalized()}")
         return Image.of(document, config)
 
     def _read_config(self, descriptor: Descriptor) -> bytes:

@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from layerkit.build.scan import Context, content_entry, symlink_entry
+from layerkit.document.problem import Position
 from layerkit.layer.arrange import arrange
-from layerkit.layer.entry import Entry, EntryType
+from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex
 from layerkit.spec.model import Content, Copy, Layer, Spec, Symlink
 
 _LONGEST_HISTORY: Final = 400
+_MANY_LAYERS: Final = 64
+"""More than these slow down whatever mounts the image; MOST_LAYERS is where some refuse it."""
+_OF_THE_HOST: Final = ("security.selinux", "security.ima", "security.evm", "trusted.", "user.overlay.")
+"""Extended attributes that say something of the machine where a layer was made, and nothing of the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,30 +59,51 @@ def plan_build(spec: Spec, base: Sequence[LayerIndex]) -> BuildPlan:
         entries = _plan_layer(spec, layer, context, tree, warnings)
         layers.append(PlannedLayer(name=layer.name, created_by=_describe(layer), entries=entries))
         tree.add(map(_indexed, entries))
-    return BuildPlan(spec=spec, layers=tuple(layers), warnings=(*warnings, *context.skipped))
+    count = len(base) + len(layers)
+    if count > _MANY_LAYERS:
+        warnings.append(f"the image has {count} layers: more than {_MANY_LAYERS} are slow to mount")
+    return BuildPlan(spec=spec, layers=tuple(layers), warnings=(*warnings, *sorted(context.warnings)))
 
 
 def _plan_layer(spec: Spec, layer: Layer, context: Context, below: FileTree, warnings: list[str]) -> tuple[Entry, ...]:
     planned: dict[str, Entry] = {}
+    positions: dict[str, Position] = {}
     for source in (*layer.copies, *layer.symlinks):
         try:
             for found in _entries(source, context):
                 entry = _settle(found, below)
+                if entry.path == ROOT:
+                    continue
                 replaced = planned.get(entry.path)
-                if replaced is not None and EntryType.DIRECTORY not in {entry.type, replaced.type}:
+                if replaced is not None and entry.type is EntryType.DIRECTORY is replaced.type:
+                    continue
+                if replaced is not None:
+                    _check_replaced(entry, replaced, positions[entry.path])
                     warnings.append(
                         f"{source.position}: /{entry.path} is copied twice in one layer: the later one wins"
                     )
-                if replaced is None or entry.type is not EntryType.DIRECTORY:
-                    planned[entry.path] = entry
+                planned[entry.path] = entry
+                positions[entry.path] = source.position
         except LayerError as error:
             raise spec.problem(source.position, str(error)) from error
-    try:
-        for path in tuple(planned):
+    for path, position in positions.items():
+        try:
             _add_parents(planned, path, below)
+        except LayerError as error:
+            raise spec.problem(position, str(error)) from error
+    try:
         return arrange(planned.values())
     except LayerError as error:
         raise spec.problem(layer.position, str(error)) from error
+
+
+def _check_replaced(entry: Entry, replaced: Entry, position: Position) -> None:
+    """Raises LayerError: a folder and a file of one name have no order in which both could be had."""
+    if EntryType.DIRECTORY in {entry.type, replaced.type}:
+        raise LayerError(
+            f"/{entry.path} would be a {_word(entry.type)}, and is a {_word(replaced.type)} of the same layer, "
+            f"by line {position.line}: choose another destination for one of the two"
+        )
 
 
 def _entries(source: Copy | Content | Symlink, context: Context) -> list[Entry]:
@@ -104,10 +130,23 @@ def _settle(entry: Entry, below: FileTree) -> Entry:
         if existing is not None and existing.type is EntryType.DIRECTORY:
             return _kept(existing, path)
         if existing is not None:
-            raise LayerError(f"/{path} is a {existing.type} of a layer below, and would become a folder")
+            raise _cannot_replace(existing, path, EntryType.DIRECTORY)
     elif existing is not None and existing.type is EntryType.DIRECTORY:
-        raise LayerError(f"/{path} is a folder of a layer below: end the destination with a slash to copy into it")
+        raise _cannot_replace(existing, path, entry.type)
     return replace(entry, path=path)
+
+
+def _cannot_replace(existing: IndexedEntry, path: str, kind: EntryType) -> LayerError:
+    mend = "choose another destination"
+    if kind is EntryType.FILE:
+        mend += ", or one with a slash at its end to copy into it"
+    return LayerError(
+        f"/{path} is a {_word(existing.type)} of a layer below, and cannot become a {_word(kind)}: {mend}"
+    )
+
+
+def _word(kind: EntryType) -> str:
+    return "folder" if kind is EntryType.DIRECTORY else str(kind)
 
 
 def _add_parents(planned: dict[str, Entry], path: str, below: FileTree) -> None:
@@ -121,7 +160,7 @@ def _add_parents(planned: dict[str, Entry], path: str, below: FileTree) -> None:
         elif existing.type is EntryType.DIRECTORY:
             planned[path] = _kept(existing, path)
         else:
-            raise LayerError(f"/{path} is a {existing.type} of a layer below, and would become a folder")
+            raise _cannot_replace(existing, path, EntryType.DIRECTORY)
 
 
 def _indexed(entry: Entry) -> IndexedEntry:
@@ -141,14 +180,15 @@ def _indexed(entry: Entry) -> IndexedEntry:
 
 
 def _kept(existing: IndexedEntry, path: str) -> Entry:
+    """A folder as it is below, as far as an entry can say it: what a tar of others holds can be odder than ours."""
     return Entry(
         path=path,
         type=EntryType.DIRECTORY,
         mode=existing.mode,
         uid=existing.uid,
         gid=existing.gid,
-        mtime=existing.mtime,
-        xattrs=existing.xattrs,
+        mtime=min(max(existing.mtime, 0), MAX_MTIME),
+        xattrs=tuple((name, value) for name, value in existing.xattrs if value and not name.startswith(_OF_THE_HOST)),
     )
 
 

@@ -13,12 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import pathspec
-
+from layerkit.build.exclude import ExcludeRules
 from layerkit.build.ignore import IgnoreRules, parse_dockerignore
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, FileSource
+from layerkit.oci.digest import shorten
 from layerkit.spec.model import Attributes, Content, Copy, Spec, Symlink
 
 DOCKERIGNORE: Final = ".dockerignore"
@@ -45,7 +45,8 @@ class Context:
         self._spec = spec
         self._root = os.path.realpath(spec.context)
         self._ignored = self._read_dockerignore()
-        self.skipped: list[str] = []
+        self.warnings: list[str] = []
+        """What the copies until now had to leave out, and what of them did nothing."""
 
     def copy(self, copy: Copy) -> list[Entry]:
         """The entries of a copy, the folder that it makes included. Raises DocumentError at the copy's position."""
@@ -59,11 +60,17 @@ class Context:
                     entries[entry.path] = entry
         except LayerError as error:
             raise self._spec.problem(copy.position, str(error)) from error
+        except OSError as error:
+            reason = f"cannot read {error.filename or copy.src}: {(error.strerror or str(error)).lower()}"
+            raise self._spec.problem(copy.position, reason) from error
         return list(entries.values())
 
     def _find(self, copy: Copy) -> Iterator[Found]:
         matches = self._match(copy)
-        excluded = _compile_excludes(copy.exclude)
+        try:
+            excludes = ExcludeRules(copy.exclude)
+        except ValueError as error:
+            raise self._spec.problem(copy.position, f"exclude: {error}") from error
         into = copy.dest.endswith("/")
         destination = copy.dest.strip("/")
         if len(matches) > 1 and not into:
@@ -72,57 +79,79 @@ class Context:
                 f"{copy.src} matches {len(matches)} paths, and {copy.dest} names one",
                 f'end the destination with a slash: "{copy.dest}/"',
             )
-        is_glob = _GLOB.search(copy.src) is not None
         taken = 0
         for match in matches:
             status = os.stat(match.real)
-            if stat.S_ISDIR(status.st_mode):
-                target = _join(destination, match.below) if is_glob else destination
-                for item in self._walk(match.real, match.relative, target, status, excluded):
+            is_folder = stat.S_ISDIR(status.st_mode)
+            name = match.below or ("" if is_folder else os.path.basename(match.relative))
+            if name and excludes.is_excluded_on_the_way(name, is_folder=is_folder):
+                continue
+            if is_folder:
+                for item in self._walk(match, destination, status, excludes):
                     taken += 1
                     yield item
+                continue
+            taken += 1
+            if into:
+                yield Found(match.real, _join(destination, name), status, _folders(destination, name))
             else:
-                name = match.below if is_glob else os.path.basename(match.relative)
-                taken += 1
-                if into:
-                    yield Found(match.real, _join(destination, name), status, _folders(destination, name))
-                else:
-                    yield Found(match.real, destination, status)
+                yield Found(match.real, destination, status)
         if not taken:
             raise self._spec.problem(copy.position, f"everything that {copy.src} matches is excluded")
+        self.warnings += [
+            f"{copy.position}: exclude: {shorten(pattern)} matches nothing" for pattern in excludes.unmatched
+        ]
 
     def _match(self, copy: Copy) -> "list[_Match]":
-        source = copy.src.removeprefix("./").strip("/") or "."
-        if os.path.isabs(copy.src) or ".." in source.split("/"):
+        if os.path.isabs(copy.src) or ".." in copy.src.split("/"):
             raise self._spec.problem(
                 copy.position, f"{copy.src} leaves the folder of the spec", "copy from below that folder"
             )
+        # In one spelling: `a//b` and `./a/./b` are `a/b` for `.dockerignore` too.
+        source = os.path.normpath(copy.src)
         parts = source.split("/")
         fixed = next((n for n, part in enumerate(parts) if _GLOB.search(part)), len(parts))
         base = "/".join(parts[:fixed])
-        names = [base or "."] if fixed == len(parts) else sorted(self._glob(base, parts[fixed:]))
+        names = [source] if fixed == len(parts) else sorted(set(self._glob(base, _simplify(parts[fixed:]))))
+        found = [name for name in names if os.path.lexists(os.path.join(self._root, name))]
+        if not found:
+            raise self._spec.problem(copy.position, f"no file matches {copy.src}", self._suggest(source))
         matches = []
-        for name in names:
-            real = os.path.realpath(os.path.join(self._root, name))
-            if not _is_within(real, self._root):
-                raise self._spec.problem(
-                    copy.position,
-                    f"{name} is a link out of the folder of the spec, to {real}",
-                    "copy the file itself into that folder",
-                )
-            if os.path.lexists(os.path.join(self._root, name)) and os.path.exists(real):
-                matches.append(_Match(name, name.removeprefix(base).strip("/") if fixed < len(parts) else "", real))
-        kept = [match for match in matches if match.relative == "." or not self._is_ignored(match)]
-        if not kept:
-            reason = f"{DOCKERIGNORE} keeps {copy.src} out" if matches else f"no file matches {copy.src}"
-            raise self._spec.problem(copy.position, reason, self._suggest(source) if not matches else "")
-        return kept
+        for name in found:
+            if self._is_left_out(name):
+                continue
+            real = self._follow(copy, name)
+            inside = os.path.relpath(real, self._root)
+            # What `.dockerignore` keeps out is not to be had through a link either.
+            if inside == name or not self._is_left_out(inside):
+                below = name[len(base) :].strip("/") if fixed < len(parts) else ""
+                matches.append(_Match(name, below, inside, real))
+        if not matches:
+            raise self._spec.problem(copy.position, f"{DOCKERIGNORE} keeps {copy.src} out")
+        return matches
 
-    def _is_ignored(self, match: "_Match") -> bool:
+    def _follow(self, copy: Copy, name: str) -> str:
+        """Where a path of the context is once its links are followed."""
+        real = os.path.realpath(os.path.join(self._root, name))
+        if not _is_within(real, self._root):
+            raise self._spec.problem(
+                copy.position,
+                f"{name} is a link out of the folder of the spec, to {real}",
+                "copy the file itself into that folder",
+            )
+        if not os.path.exists(real):
+            raise self._spec.problem(
+                copy.position,
+                f"{name} is a link to {real}, and nothing is there",
+                "copy the folder that the link is in",
+            )
+        return real
+
+    def _is_left_out(self, path: str) -> bool:
         # A folder may be ignored and yet hold exceptions (`!docs/keep.md`): the walk decides on each path.
-        is_directory = os.path.isdir(match.real)
-        ignored = self._ignored.is_ignored(match.relative)
-        return ignored and not (is_directory and self._ignored.may_contain_exceptions(match.relative))
+        if not self._ignored.is_ignored(path):
+            return False
+        return not (self._ignored.may_contain_exceptions(path) and os.path.isdir(os.path.join(self._root, path)))
 
     def _glob(self, base: str, parts: list[str]) -> Iterator[str]:
         """Paths relative to the context. `**` spans folders, and no wildcard matches a name that begins with a dot."""
@@ -135,6 +164,10 @@ class Context:
         except (FileNotFoundError, NotADirectoryError):
             return
         first, *rest = parts
+        if first == "**" and not rest:
+            # All that is in a folder: the folder itself, which copies its contents.
+            yield base
+            return
         if first == "**":
             yield from self._glob(base, rest)
             for name in names:
@@ -149,32 +182,33 @@ class Context:
                     yield from self._glob(path, rest)
 
     def _walk(
-        self,
-        real: str,
-        relative: str,
-        destination: str,
-        status: os.stat_result,
-        excluded: Callable[[str], bool],
+        self, match: "_Match", destination: str, status: os.stat_result, excludes: ExcludeRules
     ) -> Iterator[Found]:
-        """A folder and all below it that is not ignored. Links in it are taken as links."""
-        yield Found(real, destination, status)
-        waiting = [("", real)]
+        """A folder and all below it that is not left out. Links in it are taken as links."""
+        is_ignored = self._ignored.is_ignored(match.inside)
+        if not is_ignored:
+            target = _join(destination, match.below)
+            yield Found(match.real, target, status, _folders(destination, match.below))
+        waiting = [("", match.real, is_ignored)]
         while waiting:
-            below, folder = waiting.pop()
+            below, folder, is_ignored = waiting.pop()
             with os.scandir(folder) as entries:
                 for entry in entries:
                     path = _join(below, entry.name)
-                    is_directory = entry.is_dir(follow_symlinks=False)
-                    in_context = _join("" if relative == "." else relative, path)
-                    if excluded(f"{path}/" if is_directory else path):
+                    name = _join(match.below, path)
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if excludes.is_excluded(name, is_folder=is_folder):
                         continue
+                    in_context = path if match.inside == "." else f"{match.inside}/{path}"
                     ignored = self._ignored.is_ignored(in_context)
-                    if ignored and not (is_directory and self._ignored.may_contain_exceptions(in_context)):
+                    if ignored and not (is_folder and self._ignored.may_contain_exceptions(in_context)):
                         continue
-                    if is_directory:
-                        waiting.append((path, entry.path))
+                    if is_folder:
+                        waiting.append((path, entry.path, ignored))
                     if not ignored:
-                        yield Found(entry.path, _join(destination, path), entry.stat(follow_symlinks=False))
+                        # An ignored folder is made for the sake of what is in it alone.
+                        folders = _folders(destination, name) if is_ignored else ()
+                        yield Found(entry.path, _join(destination, name), entry.stat(follow_symlinks=False), folders)
 
     def _entry(self, found: Found, attributes: Attributes) -> Entry | None:
         mode = found.status.st_mode
@@ -196,8 +230,11 @@ class Context:
         if stat.S_ISLNK(mode):
             target = os.readlink(found.path)
             return Entry(path=found.destination, type=EntryType.SYMLINK, mode=0o777, uid=uid, gid=gid, link=target)
-        kind = "socket" if stat.S_ISSOCK(mode) else "device or pipe"
-        self.skipped.append(f"{found.path} is a {kind}, and is left out")
+        if stat.S_ISFIFO(mode):
+            permissions = 0o644 if attributes.mode is None else attributes.mode
+            return Entry(path=found.destination, type=EntryType.FIFO, mode=permissions, uid=uid, gid=gid)
+        kind = "socket" if stat.S_ISSOCK(mode) else "device"
+        self.warnings.append(f"{found.path} is a {kind}, and is left out")
         return None
 
     def _read_dockerignore(self) -> IgnoreRules:
@@ -224,10 +261,12 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """`relative` to the context as found, `below` the glob's fixed part, `real` with every link followed."""
+    """`relative` to the context as found, `below` the glob's fixed part, `inside` the context with every link followed,
+    and `real` on this machine. `below` is "" for what no glob found."""
 
     relative: str
     below: str
+    inside: str
     real: str
 
 
@@ -267,18 +306,17 @@ def symlink_entry(symlink: Symlink) -> Entry:
     )
 
 
-def _compile_excludes(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    if not patterns:
-        return lambda _path: False
-    return pathspec.GitIgnoreSpec.from_lines(patterns).match_file
-
-
 @lru_cache(maxsize=256)
 def _compile_glob(pattern: str) -> Callable[[str], re.Match[str] | None]:
     """One component of a glob: `*`, `?` and `[...]`."""
     import fnmatch  # noqa: PLC0415 - few specs have globs
 
     return re.compile(fnmatch.translate(pattern)).match
+
+
+def _simplify(parts: list[str]) -> list[str]:
+    """`**` after `**` says nothing more, but takes the square of the time."""
+    return [part for n, part in enumerate(parts) if part != "**" or parts[n - 1 : n] != ["**"]]
 
 
 def _join(parent: str, name: str) -> str:

@@ -1,6 +1,8 @@
 """`layerkit build`."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,8 +18,17 @@ from layerkit.cli.environment import (
 from layerkit.cli.output import Output, TransferLog, format_size
 from layerkit.cli.push import push_image
 from layerkit.content.layout import Layout
+from layerkit.oci.errors import TagInvalid
 from layerkit.oci.platform import Platform
-from layerkit.oci.reference import DEFAULT_TAG, Reference, RepositoryName, Tag, has_explicit_domain, parse_reference
+from layerkit.oci.reference import (
+    DEFAULT_TAG,
+    Reference,
+    RepositoryName,
+    Tag,
+    has_explicit_domain,
+    parse_reference,
+    parse_tag,
+)
 from layerkit.spec.load import DEFAULT_FILE, load_spec
 from layerkit.spec.model import Spec
 from layerkit.transfer import Copy
@@ -61,14 +72,15 @@ def build(
         file = f"{unexpected[0].rstrip('/')}/{DEFAULT_FILE}"
         raise click.UsageError(f"Got unexpected argument {unexpected[0]!r}. The spec is named with -f, like -f {file}.")
     folders = [_layout_folder(output) for output in outputs]
-    platform = host_platform()
-    spec = load_spec(
-        path, variables=_parse_variables(variables), platform=platform, source_date_epoch=source_date_epoch()
-    )
+    load = partial(load_spec, path, variables=_parse_variables(variables), source_date_epoch=source_date_epoch())
+    host = host_platform()
+    spec = load(platform=host)
+    platform = _one_platform(spec, host)
+    if platform != host:
+        # `${arch}` and the others are of the platform that is built for.
+        spec = load(platform=platform)
     references = _references(spec, tags, push=push)
-    digest = asyncio.run(
-        _build(spec, _one_platform(spec, platform), references, folders, push=push, insecure=insecure, quiet=quiet)
-    )
+    digest = asyncio.run(_build(spec, platform, references, folders, push=push, insecure=insecure, quiet=quiet))
     Output(quiet=quiet).answer(digest)
 
 
@@ -99,7 +111,8 @@ async def _build(
         await store.repository(RepositoryName(reference.name)).put_manifest(built.manifest, [_tag(reference)])
         output.note(f"tagged {reference}")
     for folder, tag in folders:
-        await _write_layout(store, built, references[0], folder, tag, output)
+        names = [parse_reference(f"{references[0].name}:{tag}")] if tag else references
+        await _write_layout(store, built, names, folder, output)
     if push:
         for reference in references:
             await push_image(store, reference, output, insecure=insecure)
@@ -107,14 +120,14 @@ async def _build(
 
 
 async def _write_layout(
-    store: Layout, built: BuiltImage, reference: Reference, folder: Path, tag: str, output: Output
+    store: Layout, built: BuiltImage, references: Sequence[Reference], folder: Path, output: Output
 ) -> None:
-    name = f"{reference.name}:{tag}" if tag else str(reference)
-    target = parse_reference(name)
-    destination = Layout(folder, create=True).repository(RepositoryName(target.name))
-    source = store.repository(RepositoryName(reference.name))
-    await Copy(source=source, destination=destination).image(built.manifest, [_tag(target)])
-    output.note(f"written to oci:{folder}:{_tag(target)}")
+    layout = Layout(folder, create=True)
+    source = store.repository(RepositoryName(""))
+    for reference in references:
+        destination = layout.repository(RepositoryName(reference.name))
+        await Copy(source=source, destination=destination).image(built.manifest, [_tag(reference)])
+        output.note(f"written to oci:{folder}:{_tag(reference)}")
 
 
 def _format_layer(layer: BuiltLayer) -> str:
@@ -167,7 +180,12 @@ def _layout_folder(output: str) -> tuple[Path, str]:
     folder, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
         return Path(rest), ""
-    return Path(folder), tag
+    if not folder or not tag:
+        raise click.UsageError(f"-o {output}: expected oci:DIR or oci:DIR:TAG.")
+    try:
+        return Path(folder), parse_tag(tag)
+    except TagInvalid as error:
+        raise click.UsageError(f"-o {output}: {error.message}.") from error
 
 
 def _parse_variables(variables: tuple[str, ...]) -> dict[str, str]:

@@ -36,7 +36,8 @@ def source_date_epoch() -> int | None:
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) < 2**33):
+    # The length first: of too many digits Python makes no number.
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**33):
         raise click.UsageError(f"SOURCE_DATE_EPOCH={text!r} is no number of seconds since 1970")
     return int(text)
 

@@ -69,7 +69,8 @@ class _Shown:
             platform = f"  {descriptor.platform}" if descriptor.platform else ""
             lines.append(f"{format_descriptor(descriptor)}{platform}")
         lines.append(f"total    {format_size(sum(d.size for d in self.manifest.document.references())):>8}")
-        return "\n".join(lines)
+        # What others wrote into an image must not reach the terminal as anything but text.
+        return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in "\n".join(lines))
 
     @staticmethod
     def _execution(config: ImageConfig) -> list[str]:
@@ -91,9 +92,11 @@ async def _inspect(reference: Reference, platform: Platform | None, *, remote: b
     if not remote:
         local = open_store().repository(RepositoryName(reference.name))
         try:
-            return await _read(local, reference, platform)
+            await local.stat_manifest(reference.target)
         except ManifestUnknown:
             pass
+        else:
+            return await _read(local, reference, platform)
     async with open_registry(reference, insecure=insecure) as registry:
         return await _read(registry.repository(reference.path), reference, platform)
 

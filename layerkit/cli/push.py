@@ -8,6 +8,7 @@ from layerkit.cli.environment import ReferenceType, open_registry, open_store
 from layerkit.cli.output import Output, TransferLog
 from layerkit.content.layout import Layout
 from layerkit.oci.digest import Digest
+from layerkit.oci.errors import OCIError
 from layerkit.oci.manifest import ImageManifest, Manifest
 from layerkit.oci.reference import DEFAULT_TAG, Reference, RepositoryName, parse_reference
 from layerkit.transfer import Copy
@@ -53,7 +54,11 @@ def _origins(manifest: Manifest, reference: Reference) -> dict[Digest, Repositor
     base_name = (document.annotations or {}).get(BASE_NAME, "")
     if not isinstance(document, ImageManifest) or not base_name:
         return {}
-    base = parse_reference(base_name)
+    try:
+        base = parse_reference(base_name)
+    except OCIError:
+        # Whoever made the image may have written anything there.
+        return {}
     if base.domain != reference.domain or base.path == reference.path:
         return {}
     return {layer.digest: base.path for layer in document.layers or ()}

@@ -82,35 +82,30 @@ class Layout:
         return LayoutRepository(name, self)
 
     async def list_repositories(self, *, limit: int | None = None, last: str = "") -> Page[RepositoryName]:
-        full_names = (entry.annotations.get(IMAGE_NAME, "") for entry in self.entries())
-        names = {RepositoryName(name.rpartition(":")[0]) for name in full_names if name}
-        return page_of(list(names), limit=limit, last=last)
+        names = {name for entry in self.entries() if (name := _full_name(entry)[0])}
+        return page_of(names, limit=limit, last=last)
 
     def entries(self) -> tuple[Descriptor, ...]:
         """What `index.json` lists."""
         path = self.root / "index.json"
-        try:
-            return decode_json(path.read_bytes(), ImageIndex).manifests or ()
-        except FileNotFoundError:
-            return ()
-        except ValueError as error:
-            raise ManifestInvalid(f"{path} is no image index: {error}") from error
+        with readable_errors(str(self.root)):
+            try:
+                return decode_json(path.read_bytes(), ImageIndex).manifests or ()
+            except FileNotFoundError:
+                return ()
+            except ValueError as error:
+                raise ManifestInvalid(f"{path} is no image index: {error}") from error
 
     @contextmanager
     def changed_entries(self) -> Iterator[list[Descriptor]]:
         """The entries, to be changed in place; they are written when the block ends well. One writer at a time."""
-        with readable_errors(str(self.root)):
-            folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
-                entries = list(self.entries())
-                before = list(entries)
-                yield entries
-                if entries != before:
-                    index = ImageIndex(schema_version=2, media_type=OCI_INDEX, manifests=tuple(entries))
-                    replace_file(self.root / "index.json", encode_json(index))
-            finally:
-                os.close(folder)
+        with readable_errors(str(self.root)), self._locked():
+            entries = list(self.entries())
+            before = list(entries)
+            yield entries
+            if entries != before:
+                index = ImageIndex(schema_version=2, media_type=OCI_INDEX, manifests=tuple(entries))
+                replace_file(self.root / "index.json", encode_json(index))
 
     def path_of(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.encoded
@@ -137,33 +132,49 @@ class Layout:
 
     def read_manifest(self, digest: Digest) -> Manifest | None:
         """The manifest with this digest, listed in `index.json` or not."""
-        try:
-            if self.path_of(digest).stat().st_size > MAX_SIZE:
+        path = self.path_of(digest)
+        with readable_errors(str(self.root)):
+            try:
+                if path.stat().st_size > MAX_SIZE:
+                    return None
+                raw = path.read_bytes()
+            except FileNotFoundError:
                 return None
-            raw = self.path_of(digest).read_bytes()
-        except FileNotFoundError:
-            return None
+        found = Digest.of(raw, digest.algorithm)
+        if found != digest:
+            raise DigestInvalid(f"{path} is damaged: its content has {found}")
         listed = next((entry.media_type for entry in self.entries() if entry.digest == digest), "")
         try:
-            manifest = Manifest.of(raw, listed or detect_media_type(raw), digest.algorithm)
+            return Manifest(media_type=listed or detect_media_type(raw), raw=raw, digest=digest)
         except ManifestInvalid:
             return None
-        if manifest.digest != digest:
-            raise DigestInvalid(f"{self.path_of(digest)} is damaged: its content has {manifest.digest}")
-        return manifest
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _begin(self) -> None:
         with readable_errors(str(self.root)):
             self.root.mkdir(parents=True, exist_ok=True)
-            foreign = sorted(entry.name for entry in self.root.iterdir() if entry.name not in {"blobs", "index.json"})
-            if foreign:
-                raise NameUnknown(
-                    f"{self.root} is no OCI image layout: it holds {foreign[0]!r} (choose another folder)"
-                )
-            make_folder(self.root / "blobs")
-            for algorithm in ALGORITHMS:
-                make_folder(self.root / "blobs" / algorithm)
-            replace_file(self.root / "oci-layout", _MARKER)
+            with self._locked():
+                found = {entry.name for entry in self.root.iterdir()}
+                if "oci-layout" in found:
+                    return
+                # The first is what is left where a process was killed while it began.
+                foreign = sorted(found - {".oci-layout.new", "blobs", "index.json"})
+                if foreign:
+                    raise NameUnknown(
+                        f"{self.root} is no OCI image layout: it holds {foreign[0]!r} (choose another folder)"
+                    )
+                make_folder(self.root / "blobs")
+                for algorithm in ALGORITHMS:
+                    make_folder(self.root / "blobs" / algorithm)
+                replace_file(self.root / "oci-layout", _MARKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +183,20 @@ class LayoutRepository:
     layout: Layout
 
     async def stat_blob(self, digest: Digest) -> Descriptor:
-        try:
-            size = self.layout.path_of(digest).stat().st_size
-        except FileNotFoundError:
-            raise self._blob_unknown(digest) from None
+        with readable_errors(str(self.layout.root)):
+            try:
+                size = self.layout.path_of(digest).stat().st_size
+            except FileNotFoundError:
+                raise self._blob_unknown(digest) from None
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager
     async def open_blob(self, digest: Digest, part: ByteRange | None = None) -> AsyncIterator[FileBlob]:
-        try:
-            file = self.layout.path_of(digest).open("rb", buffering=0)
-        except FileNotFoundError:
-            raise self._blob_unknown(digest) from None
+        with readable_errors(str(self.layout.root)):
+            try:
+                file = self.layout.path_of(digest).open("rb", buffering=0)
+            except FileNotFoundError:
+                raise self._blob_unknown(digest) from None
         with file:
             size = os.fstat(file.fileno()).st_size
             start, stop = part.resolve(size) if part else (0, size)
@@ -216,7 +229,7 @@ class LayoutRepository:
         return self.layout.path_of(digest).exists()
 
     async def start_upload(self, *, algorithm: str = "sha256") -> str:
-        upload = f"{algorithm}-{secrets.token_hex(12)}"
+        upload = f"{new_hash(algorithm).name}-{secrets.token_hex(12)}"
         with readable_errors(str(self.layout.root)):
             os.close(os.open(self._upload_path(upload), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         return upload
@@ -224,15 +237,21 @@ class LayoutRepository:
     @asynccontextmanager
     async def open_upload(self, upload: str) -> AsyncIterator["LayoutUpload"]:
         path = self._upload_path(upload)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise BlobUploadUnknown(f"no upload {upload} in {self.layout.root}: it ended or never began") from None
+        gone = BlobUploadUnknown(f"no upload {upload} in {self.layout.root}: it ended or never began")
+        with readable_errors(str(self.layout.root)):
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise gone from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             raise BlobUploadInvalid(f"upload {upload} is being written by another process: wait for its end") from None
+        if not path.exists():
+            # It ended between the two calls: what is open now may be a blob.
+            os.close(fd)
+            raise gone
         progress = Progress(new_hash(upload.partition("-")[0]))
         file = HashingFile(fd, progress, place=str(self.layout.root))
         try:
@@ -262,8 +281,11 @@ class LayoutRepository:
         await self.stat_manifest(digest)
         with self.layout.changed_entries() as entries:
             entries[:] = [entry for entry in entries if entry.digest != digest or not self._owns(entry)]
-            still_listed = any(entry.digest == digest for entry in entries)
-        if not still_listed:
+            is_needed = any(entry.digest == digest for entry in entries) or any(
+                digest in required_digests(manifest.document) for manifest in self._reachable()
+            )
+        # An index, perhaps of another name, may have it as a child.
+        if not is_needed:
             self.layout.path_of(digest).unlink(missing_ok=True)
 
     async def delete_tag(self, tag: Tag) -> None:
@@ -336,14 +358,15 @@ class LayoutRepository:
     def _tag_of(self, entry: Descriptor) -> Tag | None:
         if not self.name:
             return Tag(entry.annotations[REF_NAME]) if REF_NAME in entry.annotations else None
-        name, _, tag = entry.annotations.get(IMAGE_NAME, "").rpartition(":")
-        return Tag(tag) if name == self.name else None
+        name, tag = _full_name(entry)
+        return tag if name == self.name else None
 
     def _owns(self, entry: Descriptor) -> bool:
         return not self.name or self._tag_of(entry) is not None or not entry.annotations
 
     def _upload_path(self, upload: str) -> Path:
-        if not upload.replace("-", "").isalnum():
+        algorithm, _, number = upload.partition("-")
+        if algorithm not in ALGORITHMS or not number.isalnum():
             raise BlobUploadUnknown(f"no upload {upload[:80]!r} in {self.layout.root}")
         return self.layout.root / "blobs" / f".upload-{upload}"
 
@@ -377,7 +400,18 @@ class LayoutUpload:
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=self._file.written)
 
     async def cancel(self) -> None:
-        self._path.unlink(missing_ok=True)
+        try:
+            # A thread that is renaming the file must not find it gone.
+            await self._file.discard()
+        finally:
+            self._path.unlink(missing_ok=True)
+
+
+def _full_name(entry: Descriptor) -> tuple[RepositoryName, Tag | None]:
+    """Name and tag of an entry with a full name, `registry.example/acme/web:1`; of any other an empty name."""
+    name, _, tag = entry.annotations.get(IMAGE_NAME, "").rpartition(":")
+    is_tagged = name and "/" not in tag and "@" not in name
+    return (RepositoryName(name), Tag(tag)) if is_tagged else (RepositoryName(""), None)
 
 
 def _content_of(raw: bytes) -> Callable[[int], AsyncIterator[bytes]]:

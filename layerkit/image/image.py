@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from layerkit.oci.config import History, ImageConfig
+from layerkit.oci.config import ImageConfig
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import ManifestInvalid
@@ -47,10 +47,14 @@ class Image:
     def of(cls, manifest: ImageManifest, config: ImageConfig) -> Self:
         """An image that exists, as a base: its layers keep their bytes, Docker's media types become OCI's.
 
+        Their annotations stay too: eStargz and zstd:chunked have there where the table of contents is.
+
         Raises ManifestInvalid where manifest and config do not belong together.
         """
         layers = tuple(
-            msgspec.structs.replace(layer.bare(), media_type=to_oci(layer.media_type), urls=layer.urls)
+            msgspec.structs.replace(
+                layer, media_type=to_oci(layer.media_type), data=None, artifact_type=None, platform=None
+            )
             for layer in manifest.layers or ()
         )
         if len(layers) != len(config.diff_ids):
@@ -67,15 +71,13 @@ class Image:
         """With one more layer on top; `created_by` is what `docker history` shows of it."""
         document = dict(self.config.document)
         document["rootfs"] = {"type": "layers", "diff_ids": [*self.config.diff_ids, diff_id]}
-        document["history"] = [*self._history(), History(created_by=created_by)]
+        document["history"] = [*self._history(), {"created_by": created_by}]
         return replace(self, config=ImageConfig.build(document), layers=(*self.layers, descriptor))
 
     def created_at(self, seconds: int) -> "Image":
         """With this time, in seconds since 1970, as `created`, and in the history of the layers that have none."""
         created = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-        history = [
-            entry if entry.created else msgspec.structs.replace(entry, created=created) for entry in self._history()
-        ]
+        history = [entry if entry.get("created") else {**entry, "created": created} for entry in self._history()]
         document = {**self.config.document, "created": created}
         if history:
             document["history"] = history
@@ -105,9 +107,11 @@ class Image:
             )
         )
 
-    def _history(self) -> tuple[History, ...]:
+    def _history(self) -> list[dict[str, Any]]:
         """With one entry for each layer: images exist whose history tells of fewer, which some clients refuse."""
-        history = self.config.history
-        told = sum(not entry.empty_layer for entry in history)
+        told = sum(not entry.empty_layer for entry in self.config.history)
         missing = len(self.layers) - told
-        return (*history, *(History(created_by="a layer of the base image") for _ in range(missing)))
+        return [
+            *(self.config.document.get("history") or ()),
+            *({"created_by": "a layer of the base image"} for _ in range(missing)),
+        ]

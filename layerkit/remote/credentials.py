@@ -6,7 +6,6 @@ docker/docker-credential-helpers, README ("Development").
 
 import asyncio
 import base64
-import binascii
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,6 +80,9 @@ async def find_credentials(reference: Reference, sources: Sequence[CredentialSou
     Raises Unauthorized for a source that cannot be read as such and for a helper that fails.
     """
     for source in sources:
+        if not source.content.strip():
+            # Nothing in it is no credentials, as in docker: REGISTRY_AUTH_FILE=/dev/null.
+            continue
         try:
             file = decode_json(source.content, _File)
         except ValueError as error:
@@ -102,8 +104,8 @@ async def find_credentials(reference: Reference, sources: Sequence[CredentialSou
 
 def _default_paths(environment: Mapping[str, str]) -> Iterator[Path]:
     home = Path(environment.get("HOME") or "~").expanduser()
-    runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
-    yield Path(runtime, "containers", "auth.json") if "XDG_RUNTIME_DIR" in environment else Path(runtime, "auth.json")
+    runtime = environment.get("XDG_RUNTIME_DIR", "")
+    yield Path(runtime, "containers/auth.json") if runtime else Path(f"/run/containers/{os.getuid()}/auth.json")
     yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers", "auth.json")
     yield Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
 
@@ -129,9 +131,11 @@ def _of_entry(entry: _Entry, source: CredentialSource, key: str) -> Credentials 
     username, password = entry.username, entry.password
     if entry.auth:
         try:
-            username, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise Unauthorized(f"{source.origin}: the `auth` of {key} is not base64 of user:password") from error
+            username, colon, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
+        except ValueError:
+            colon = ""
+        if not colon:
+            raise Unauthorized(f"{source.origin}: the `auth` of {key} is not base64 of user:password")
     if not (username or entry.identity_token or entry.registry_token):
         return None
     return Credentials(username, password.rstrip("\0"), entry.identity_token, entry.registry_token)
@@ -154,9 +158,11 @@ async def _ask_helper(name: str, server: str) -> Credentials | None:
         async with asyncio.timeout(_HELPER_SECONDS):
             out, err = await process.communicate(server.encode())
     except TimeoutError:
-        process.kill()
-        await process.wait()
         raise Unauthorized(f"the credential helper {program} did not answer for {server}") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode != 0:
         text = (out + err).decode(errors="replace").strip()
         if _NOT_FOUND in text:
@@ -169,4 +175,4 @@ async def _ask_helper(name: str, server: str) -> Credentials | None:
     # This user name means that the secret is no password (docker-credential-helpers).
     if secret.username == "<token>":
         return Credentials(identity_token=secret.secret)
-    return Credentials(secret.username, secret.secret)
+    return Credentials(secret.username, secret.secret) if secret.username or secret.secret else None

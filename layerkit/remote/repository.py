@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, TypeVar
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import msgspec
@@ -20,16 +20,19 @@ from layerkit.oci.errors import (
     BlobUploadUnknown,
     DigestInvalid,
     ManifestUnknown,
+    NameInvalid,
     NameUnknown,
     OCIError,
     RangeInvalid,
     SizeInvalid,
+    TagInvalid,
+    TooManyRequests,
     Unsupported,
 )
 from layerkit.oci.link import parse_next
 from layerkit.oci.manifest import ACCEPT, MAX_SIZE, ImageIndex, Manifest, detect_media_type
 from layerkit.oci.mediatype import OCTET_STREAM, strip_parameters
-from layerkit.oci.reference import RepositoryName, Tag
+from layerkit.oci.reference import RepositoryName, Tag, parse_repository_name, parse_tag
 from layerkit.oci.repository import Content, Page, verified
 from layerkit.oci.request import (
     DeleteBlob,
@@ -47,7 +50,7 @@ from layerkit.oci.request import (
     scopes_of,
 )
 from layerkit.oci.scope import Scope, repository_scope
-from layerkit.remote.client import Client
+from layerkit.remote.client import Client, follow
 
 T = TypeVar("T")
 
@@ -56,7 +59,9 @@ _CREATED: Final = frozenset({200, 201, 202, 204})
 _PART: Final = 8 * 1024 * 1024
 _MOST_LIST_BYTES: Final = 64 * 1024 * 1024
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z", re.ASCII)
-_UPLOAD_RANGE: Final = re.compile(r"(?:bytes=)?0-(\d+)\Z")
+_UPLOAD_RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,19})\Z", re.ASCII)
+_UNTYPED: Final = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
+"""What servers that don't know better say of a manifest: it says itself what it is."""
 
 
 class _Tags(msgspec.Struct):
@@ -130,13 +135,13 @@ class RemoteRepository:
         except OCIError as error:
             raise _absent(error, ManifestUnknown) from error
         expected = reference if isinstance(reference, Digest) else Digest(stated) if stated else None
-        manifest = Manifest.of(raw, media_type or detect_media_type(raw), expected.algorithm if expected else "sha256")
-        if expected is not None and manifest.digest != expected:
+        digest = Digest.of(raw, expected.algorithm if expected else "sha256")
+        if expected is not None and digest != expected:
             raise DigestInvalid(
-                f"{self._client.host} sent a manifest {manifest.digest} for {self.name}@{expected}: "
+                f"{self._client.host} sent a manifest {digest} for {self.name}@{expected}: "
                 "its content or the way here is damaged"
             )
-        return manifest
+        return Manifest(detect_media_type(raw) if media_type in _UNTYPED else media_type, raw, digest)
 
     async def put_blob(self, descriptor: Descriptor, content: Content) -> None:
         location = await self._begin(StartUpload(repository=self.name))
@@ -151,13 +156,20 @@ class RemoteRepository:
 
     async def mount_blob(self, digest: Digest, source: RepositoryName | None) -> bool:
         call = StartUpload(repository=self.name, mount=digest, source=source)
-        scopes = frozenset(scopes_of(call))
-        async with self._client.send("POST", call, scopes=scopes, expected=frozenset({201, 202})) as response:
-            if response.status == 201:
-                return True
-            location = response.headers.get("Location", "")
-        if location:
-            async with self.send_upload("DELETE", location, _CREATED | {404, 405}):
+        scopes = frozenset({repository_scope(source, "pull")} if source else ())
+        try:
+            async with self._client.send("POST", call, scopes=scopes, expected=frozenset({201, 202})) as response:
+                if response.status == 201:
+                    return True
+                location = _location(response)
+        except OCIError as error:
+            # Some refuse instead of beginning an upload, where we may not read the source.
+            if 400 <= error.status < 500 and not isinstance(error, TooManyRequests):
+                return False
+            raise
+        # A courtesy, which some allow only to those who may delete: what nobody goes on with expires.
+        with suppress(OCIError):
+            async with self.send_upload("DELETE", location, _CREATED):
                 pass
         return False
 
@@ -186,7 +198,7 @@ class RemoteRepository:
     async def put_manifest(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
         for reference in tags or (manifest.digest,):
             call = PutManifest(repository=self.name, reference=reference)
-            headers = {"Content-Type": manifest.media_type}
+            headers = {"Content-Type": manifest.media_type, "Content-Length": str(len(manifest.raw))}
             async with self._client.send(
                 "PUT", call, expected=_CREATED, headers=headers, body=lambda: _once(manifest.raw)
             ):
@@ -215,7 +227,7 @@ class RemoteRepository:
         call = ListReferrers(
             repository=self.name, digest=digest, artifact_types=tuple(artifact_types), limit=limit, last=last
         )
-        items, following = await _read_list(self._client, call, limit, _referrers)
+        items, following = await _read_list(self._client, call, limit, _referrers, lambda found: found.digest)
         # A registry may leave the filter to us.
         return Page(tuple(d for d in items if not artifact_types or d.artifact_type in artifact_types), following)
 
@@ -379,7 +391,7 @@ def _location(response: aiohttp.ClientResponse, default: str = "") -> str:
     location = response.headers.get("Location", default)
     if not location:
         raise BlobUploadInvalid(f"{response.method} {response.url}: the registry did not say where to upload to")
-    return urljoin(str(response.url), location)
+    return follow(str(response.url), location)
 
 
 def _with_digest(location: str, digest: Digest) -> str:
@@ -390,34 +402,47 @@ ListRequest = ListTags | ListRepositories | ListReferrers
 
 
 async def _read_list(
-    client: Client, call: ListRequest, limit: int | None, parse: Callable[[bytes], Sequence[T]]
+    client: Client,
+    call: ListRequest,
+    limit: int | None,
+    parse: Callable[[bytes], Sequence[T]],
+    place_of: Callable[[T], str] = str,
 ) -> tuple[list[T], str | None]:
     """The items of one page and where the next one begins after; without a limit the items of all pages."""
     items: list[T] = []
     target: Request | str = call
     scopes = frozenset(scopes_of(call))
+    seen: set[str] = set()
+    left = _MOST_LIST_BYTES
     while True:
         async with client.send("GET", target, scopes=scopes, expected=_OK) as response:
-            raw = await _read_whole(response, _MOST_LIST_BYTES)
+            raw = await _read_whole(response, left)
             following = parse_next(response.headers.get("Link", ""))
             url = str(response.url)
+        left -= len(raw)
         try:
             items += parse(raw)
-        except ValueError as error:
+        except (ValueError, NameInvalid, TagInvalid) as error:
             raise OCIError(f"GET {url}: the registry's answer is not the list asked for: {error}") from error
         if following is None:
             return items, None
+        link = urlsplit(follow(url, following))
         if limit is not None:
-            return items, dict(parse_qsl(urlsplit(following).query)).get("last")
-        target = urljoin(url, following)
+            # Where the link doesn't tell in our words where it leads, it is after what we have.
+            return items, dict(parse_qsl(link.query)).get("last") or (place_of(items[-1]) if items else None)
+        # The list goes on at the same registry: behind a proxy the host of an absolute link may be an inner one.
+        target = follow(url, f"{link.path}?{link.query}")
+        if target in seen:
+            raise OCIError(f"GET {url}: the registry's list goes round in circles: {target} comes twice")
+        seen.add(target)
 
 
 def _tags(raw: bytes) -> list[Tag]:
-    return [Tag(tag) for tag in decode_json(raw, _Tags).tags or ()]
+    return [parse_tag(tag) for tag in decode_json(raw, _Tags).tags or ()]
 
 
 def _repositories(raw: bytes) -> list[RepositoryName]:
-    return [RepositoryName(name) for name in decode_json(raw, _Catalog).repositories or ()]
+    return [parse_repository_name(name) for name in decode_json(raw, _Catalog).repositories or ()]
 
 
 def _referrers(raw: bytes) -> list[Descriptor]:

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 from tests.bench import builder, registry
+from tests.bench.measuring import require
 
 TARGET = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def main() -> None:
+    require("docker-registry", "nginx", "wrk", "curl", "buildah", "pigz", "tar")
     wanted = sys.argv[1:] or ["registry", "builder"]
     parts = [
         "# Benchmarks",

@@ -7,14 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.measuring import Contender, alternate, require, run, table, timed
+from tests.bench.measuring import Contender, alternate, run, table, timed
 
 TREE = Path(sys.prefix) / "lib"
 
 
 def measure() -> list[str]:
     """The table, as lines of Markdown."""
-    require("buildah", "pigz", "tar")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         context = folder / "context"

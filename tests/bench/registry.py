@@ -18,7 +18,7 @@ from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.oci.manifest import ImageManifest, Manifest
 from layerkit.oci.mediatype import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
-from tests.bench.measuring import Contender, alternate, require, run, table, timed
+from tests.bench.measuring import Contender, alternate, run, table, timed
 
 SMALL = 10_000
 LARGE = 500_000_000
@@ -52,7 +52,7 @@ http: {{addr: 127.0.0.1:{port}}}
 """
 
 _NGINX = """
-daemon off; worker_processes {workers}; pid {root}/nginx.pid; error_log stderr error;
+daemon off; user root; worker_processes {workers}; pid {root}/nginx.pid; error_log stderr error;
 events {{ worker_connections 1024; }}
 http {{
   access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
@@ -65,7 +65,6 @@ http {{
 
 def measure() -> list[str]:
     """The tables, as lines of Markdown."""
-    require("docker-registry", "nginx", "wrk", "curl")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         large = folder / "large"

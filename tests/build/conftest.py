@@ -1,0 +1,59 @@
+"""Specs with files beside them, and the store that they are built into."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from layerkit.build.builder import Builder, BuiltImage
+from layerkit.cli.environment import open_registry
+from layerkit.content.layout import Layout
+from layerkit.oci.platform import parse_platform
+from layerkit.spec.load import load_spec
+from layerkit.spec.model import Spec
+
+Load = Callable[..., Spec]
+Build = Callable[..., Awaitable[BuiltImage]]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """The folder of the spec."""
+    folder = tmp_path / "context"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def load(context: Path) -> Load:
+    def _load(text: str, *, platform: str = "linux/amd64") -> Spec:
+        path = context / "layerkit.yaml"
+        path.write_text(text)
+        return load_spec(path, platform=parse_platform(platform))
+
+    return _load
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "store", create=True)
+
+
+@pytest.fixture
+def builder(store: Layout) -> Builder:
+    return Builder(
+        store=store,
+        open_registry=open_registry,
+        layer_written=lambda layer: None,
+        base_copied=lambda transferred: None,
+    )
+
+
+@pytest.fixture
+def build(builder: Builder, load: Load) -> Build:
+    """Build the text of a spec into the store."""
+
+    async def _build(text: str, *, platform: str = "linux/amd64") -> BuiltImage:
+        return await builder.build(load(text, platform=platform), parse_platform(platform))
+
+    return _build
