@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.multi import make_index
 from tests.programs import LayerkitProcess, RegistryProcess
 
 Run = Callable[..., str]
@@ -87,6 +88,17 @@ class TestDocker:
         assert f"Digest: {digest[1]}" in docker("pull", copy)
         page = docker("run", "--rm", "--entrypoint", "/bin/sh", copy, "-c", "cat /srv/www/index.html")
         assert PAGE in page
+
+    async def test_docker_pulls_its_platform_of_an_index(
+        self, registry_process: RegistryProcess, docker: Run, skopeo: Run, tmp_path: Path
+    ) -> None:
+        source, digest = await make_index(tmp_path / "layout")
+        name = f"{registry_process.address}/multi:all"
+        skopeo("copy", "--all", "--preserve-digests", "--dest-tls-verify=false", source, f"docker://{name}")
+        assert f"Digest: {digest}" in docker("pull", name)
+        assert docker("inspect", "--format", "{{.Architecture}}", name).strip() == "amd64"
+        docker("pull", "--platform", "linux/arm64", name)
+        assert docker("inspect", "--format", "{{.Architecture}}", name).strip() == "arm64"
 
 
 class TestPodman:
