@@ -104,8 +104,9 @@ class Copy:
                 # The largest first: nothing waits long for the last one.
                 for descriptor in sorted(blobs, key=lambda blob: blob.size, reverse=True):
                     tasks.create_task(self._blob(descriptor, places))
-        except* OCIError as group:
-            # The first failure is the reason, the others follow from it.
+        except BaseExceptionGroup as group:
+            # The first failure is the reason, the others follow from it. (Not `except*`: what it raises comes out
+            # within a group on some versions of Python, and bare on others.)
             raise _first(group) from None
 
     async def _child(self, descriptor: Descriptor) -> Manifest | None:
