@@ -14,7 +14,7 @@ from typing import Final
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
-from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, OCIError
+from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
 from layerkit.oci.manifest import ImageIndex, Manifest
 from layerkit.oci.mediatype import is_layer, is_nondistributable
 from layerkit.oci.reference import RepositoryName, Tag
