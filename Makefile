@@ -4,12 +4,13 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test lint format bench clean clients
+.PHONY: help install demo test soak lint format bench clean clients
 
 help:
 	@echo "make demo     build an image, push it to a registry, pull it back with a real client"
 	@echo "make test     all tests (as root: with docker, podman, buildah, skopeo and umoci)"
 	@echo "make lint     ruff, mypy, and the contracts between the rooms"
+	@echo "make soak     the long version of the registry's load and model tests"
 	@echo "make bench    measure against other tools"
 	@echo "make install  a .venv with the project in it"
 
@@ -34,6 +35,9 @@ clients:
 
 test: .venv/developing clients specs/hello/bin/busybox
 	@$(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+soak: .venv/developing
+	@SOAK=1 $(BIN)/pytest --timeout 3600 tests/registry/test_load.py tests/registry/test_model.py
 
 lint: .venv/developing
 	@$(BIN)/ruff check .

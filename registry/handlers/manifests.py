@@ -63,7 +63,8 @@ async def delete_manifest(http: web.BaseRequest, call: DeleteManifest, repositor
 def _stated_type(http: web.BaseRequest) -> str:
     """The Content-Type, without parameters; nothing where it says no more than that there are bytes or JSON."""
     stated = strip_parameters(http.headers.get("Content-Type", ""))
-    return stated if "/" in stated and stated not in _SAYS_NOTHING else ""
+    # What is no ASCII is no media type either (RFC 6838, section 4.2), and may not even be text.
+    return stated if "/" in stated and stated.isascii() and stated not in _SAYS_NOTHING else ""
 
 
 def _headers(found: Descriptor, reference: Tag | Digest) -> dict[str, str]:

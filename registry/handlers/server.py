@@ -10,6 +10,8 @@ from registry.handlers.errors import API_VERSION, error_response
 
 _READ_BUFFER: Final = 256 * 1024
 _IDLE_SECONDS: Final = 75.0
+_LINGERING_SECONDS: Final = 3.0
+"""For which the rest of a body that nobody wants is read, so that its sender gets to read the error."""
 
 
 class _MalformedRequest(Unsupported):
@@ -40,6 +42,7 @@ class HTTPServer(web.Server):
             "access_log": None,
             "auto_decompress": False,
             "keepalive_timeout": _IDLE_SECONDS,
+            "lingering_time": _LINGERING_SECONDS,
             "read_bufsize": _READ_BUFFER,
         }
 

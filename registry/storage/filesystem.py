@@ -7,6 +7,7 @@ Source: docs/storage-layout.md.
 """
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -23,6 +24,9 @@ from layerkit.oci.errors import BlobUnknown, BlobUploadInvalid, BlobUploadUnknow
 from registry.storage.interface import StoredBlob, UploadKey
 
 _PLACE: Final = "the registry's store"
+_RESERVE: Final = 16 * 1024 * 1024
+"""Bytes that uploads leave free, because what deletes and collects writes to the index first."""
+
 _REMEMBERED_UPLOADS: Final = 1024
 _UPLOAD_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -82,6 +86,13 @@ class FilesystemStorage:
                     status = entry.stat()
                     yield StoredBlob(Digest(f"{algorithm}:{entry.name}"), status.st_size, status.st_mtime)
 
+    def check_room(self) -> None:
+        """Raises StorageFull where uploads have no room left."""
+        with readable_errors(_PLACE):
+            found = os.statvfs(self._uploads)
+            if found.f_bavail * found.f_frsize < _RESERVE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def path_of(self, digest: Digest) -> Path:
         return self._blobs / digest.algorithm / digest.encoded[:2] / digest.encoded
 
@@ -116,6 +127,7 @@ class _FileUpload:
         return self._file.offset
 
     async def append(self, chunk: bytes) -> None:
+        self._storage.check_room()
         await self._file.append(chunk)
 
     async def commit(self, digest: Digest) -> int:

@@ -55,8 +55,7 @@ def table(title: str, unit: str, rows: Mapping[str, Mapping[str, float]], *, bes
                 ratio = ours / row[name] if best == "high" else row[name] / ours
                 cells.append(f"{format_figure(row[name])} ({ratio:.2f} x)")
         lines.append(f"| {label} | {' | '.join(cells)} |")
-    better = "more" if best == "high" else "less"
-    return [*lines, "", f"In brackets: how many times better {names[0]} is ({better} is better)."]
+    return [*lines, "", f"In brackets: how many times as good {names[0]} is as the other."]
 
 
 def format_figure(value: float) -> str:
