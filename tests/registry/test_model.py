@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -33,6 +34,9 @@ CONTENTS: Final = {
     "1.5 MB": bytes(range(256)) * 6_000,
 }
 """Few, so that repositories share them; of sizes on both sides of what is sent at once, and hashed at once."""
+
+pytestmark = pytest.mark.timeout(600)
+"""A failure is made small before it is told, which takes minutes."""
 
 names = st.sampled_from(["a", "a-b", "a/b"])
 tags = st.sampled_from(["latest", "V2", "v10", "_"])
@@ -155,8 +159,10 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.check_everything()
-            self.runner.run(self.stack.aclose())
+            try:
+                self.check_everything()
+            finally:
+                self.runner.run(self.stack.aclose())
             self.check_folder()
         finally:
             self.runner.close()
@@ -403,18 +409,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(name=names, subject=documents, limit=limits, kinds=st.lists(st.sampled_from(ARTIFACT_TYPES), max_size=2))
     def list_referrers(self, name: str, subject: Document, limit: int | None, kinds: list[str]) -> None:
-        referrers = [
-            document.referrer
-            for document in self.repositories[name].manifests.values()
-            if document.subject == subject.digest and (not kinds or document.artifact_type in kinds)
-        ]
-        query = "&".join(
-            [*(f"artifactType={quote(kind)}" for kind in kinds), *([] if limit is None else [f"n={limit}"])]
-        )
-        path = f"/v2/{name}/referrers/{subject.digest}"
-        found = self.read_pages(f"{path}?{query}" if query else path, "manifests")
-        expected = sorted(referrers, key=lambda item: str(item["digest"]))
-        assert found == ([] if limit == 0 else expected)
+        self.check_referrers(name, subject.digest, limit, kinds)
 
     # The life of the server
 
@@ -449,6 +444,9 @@ class RegistryMachine(RuleBasedStateMachine):
             for location in contents.uploads:
                 self.check_upload(name, location)
             self.list_tags(name, None)
+            for subject in {document.subject for document in contents.manifests.values() if document.subject}:
+                self.check_referrers(name, subject, None)
+                self.check_referrers(name, subject, 1)
         self.list_repositories(None)
 
     def check_folder(self) -> None:
@@ -498,6 +496,16 @@ class RegistryMachine(RuleBasedStateMachine):
         else:
             answer = self.ask("GET", f"/v2/{name}/manifests/{tag}")
             assert (answer.status, answer.codes) == (404, ["MANIFEST_UNKNOWN"])
+
+    def check_referrers(self, name: str, subject: str, limit: int | None, kinds: Sequence[str] = ()) -> None:
+        expected = [
+            document.referrer
+            for digest, document in sorted(self.repositories[name].manifests.items())
+            if document.subject == subject and (not kinds or document.artifact_type in kinds)
+        ]
+        query = [f"artifactType={quote(kind)}" for kind in kinds] + ([] if limit is None else [f"n={limit}"])
+        found = self.read_pages(f"/v2/{name}/referrers/{subject}?{'&'.join(query)}", "manifests")
+        assert found == ([] if limit == 0 else expected)
 
     def check_pages(self, path: str, key: str, items: list[str], limit: int | None) -> None:
         found = self.read_pages(path if limit is None else f"{path}?n={limit}", key)
