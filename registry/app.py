@@ -21,6 +21,7 @@ from typing import Final
 
 from aiohttp import web
 
+from layerkit.files import replace_file, sync_folder
 from layerkit.oci.errors import StorageFull
 from registry.config import Address, Configuration, LogFormat, LogLevel
 from registry.handlers.dispatch import Check, Dispatcher
@@ -65,6 +66,7 @@ async def run_server(configuration: Configuration) -> AsyncIterator[str]:
     with own_folder(configuration.root):
         async with AsyncExitStack() as stack:
             listening = listen(configuration.listen)
+            stack.callback(listening.close)
             observers: list[Observer] = [_request_log(configuration)]
             if configuration.metrics is not None:
                 from registry.metrics import Metrics  # noqa: PLC0415 - see registry.metrics: it reads the environment
@@ -275,10 +277,13 @@ def _check_version(root: Path) -> None:
     try:
         found = path.read_text().strip()
     except FileNotFoundError:
-        others = sorted(entry.name for entry in root.iterdir() if entry.name != "registry.lock")
+        # `.version.new` is what a crash in the midst of the first start leaves.
+        ours = {"registry.lock", ".version.new"}
+        others = sorted(entry.name for entry in root.iterdir() if entry.name not in ours)
         if others:
             raise StartError(f"{root} is no data folder of a registry: it holds {others[0]!r}") from None
-        path.write_text(f"{LAYOUT_VERSION}\n")
+        replace_file(path, f"{LAYOUT_VERSION}\n".encode())
+        sync_folder(root.parent)
         return
     if found != LAYOUT_VERSION:
         raise StartError(f"{root} has layout version {found!r}, this registry reads {LAYOUT_VERSION}: upgrade it")

@@ -29,7 +29,12 @@ async def start_upload(http: web.BaseRequest, call: StartUpload, repository: Rep
     if call.digest is None or not (may_have_body(http) or call.digest == Digest.of(b"", call.digest.algorithm)):
         return web.Response(status=202, headers=_progress(call.repository, upload_id, 0))
     async with repository.open_upload(upload_id) as upload:
-        await _append(http, upload)
+        try:
+            await _append(http, upload)
+        except BaseException:
+            # Nobody was told its id, so nobody could go on with it.
+            await upload.cancel()
+            raise
         await upload.commit(call.digest)
     return _created(call.repository, call.digest)
 

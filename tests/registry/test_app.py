@@ -84,6 +84,27 @@ class TestStarting:
                 pass
         assert sorted(path.name for path in tmp_path.iterdir()) == ["registry.lock", "thesis.txt"]
 
+    async def test_a_first_start_that_was_cut_off_is_made_good(self, tmp_path: Path) -> None:
+        (tmp_path / "registry.lock").touch()
+        (tmp_path / ".version.new").write_text("")
+        async with open_registry(tmp_path):
+            assert (tmp_path / "version").read_text() == "1\n"
+
+    async def test_a_blob_in_one_request_that_breaks_off_leaves_no_upload(
+        self, registry_process: RegistryProcess
+    ) -> None:
+        host, port = registry_process.address.rsplit(":", 1)
+        _, writer = await asyncio.open_connection(host, int(port))
+        digest = Digest.of(b"whole")
+        writer.write(
+            f"POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc".encode()
+        )
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        assert registry_process.stop() == 0
+        assert list((registry_process.root / "uploads").iterdir()) == []
+
     async def test_a_folder_of_a_later_layout_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "version").write_text("99\n")
         with pytest.raises(StartError, match="layout version '99'"):
