@@ -245,7 +245,8 @@ def listen(address: Address, *, is_shared: bool = False) -> socket.socket:
 def listen_for_each(address: Address, workers: int) -> list[socket.socket]:
     """A socket for each worker, all on one port: the kernel spreads the connections. Raises StartError."""
     # Nobody else may have the port: the first one would be shared with whatever runs there under our user.
-    listen(address).close() if address.port else None
+    if address.port:
+        listen(address).close()
     first = listen(address, is_shared=True)
     chosen = Address(address.host, first.getsockname()[1])
     return [first, *(listen(chosen, is_shared=True) for _ in range(workers - 1))]

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from threading import Event
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import msgspec
 
 from layerkit.build.plan import BuildPlan, PlannedLayer, plan_build
 from layerkit.content.layout import Layout
 from layerkit.image.configure import configure
-from layerkit.image.image import MOST_LAYERS, Image
+from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
 from layerkit.image.select import choose_platform
 from layerkit.layer.compress import Compression, Content
 from layerkit.layer.errors import LayerError
@@ -32,9 +32,6 @@ from layerkit.oci.reference import Reference, RepositoryName
 from layerkit.oci.repository import Reader, Registry
 from layerkit.spec.model import LayoutBase, RegistryBase, Scratch, Spec, StoreBase
 from layerkit.transfer import Copy, Observer
-
-BASE_NAME: Final = "org.opencontainers.image.base.name"
-BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 OpenRegistry = Callable[[Reference], AbstractAsyncContextManager[Registry]]
 

@@ -7,13 +7,12 @@ import click
 from layerkit.cli.environment import ReferenceType, open_registry, open_store
 from layerkit.cli.output import Output, TransferLog
 from layerkit.content.layout import Layout
+from layerkit.image.image import BASE_NAME
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import OCIError
 from layerkit.oci.manifest import ImageManifest, Manifest
 from layerkit.oci.reference import DEFAULT_TAG, Reference, RepositoryName, parse_reference
 from layerkit.transfer import Copy
-
-BASE_NAME = "org.opencontainers.image.base.name"
 
 
 @click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")

@@ -19,6 +19,10 @@ from layerkit.oci.manifest import ImageManifest, Manifest
 from layerkit.oci.mediatype import OCI_CONFIG, OCI_MANIFEST, to_oci
 from layerkit.oci.platform import Platform
 
+# What the image was built on: a push looks there for layers to mount (image-spec, annotations.md).
+BASE_NAME: Final = "org.opencontainers.image.base.name"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
+
 MOST_LAYERS: Final = 120
 """Docker's limit is 127 (moby/moby, layer.MaxLayerDepth); what runs an image may need a few."""
 
