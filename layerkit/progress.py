@@ -4,6 +4,9 @@ Whoever works tells a Progress of its steps; whoever shows them (a terminal, a l
 formats, counts or decides. Calls come from the event loop and from threads alike, so an implementation must bear both.
 """
 
+from asyncio import CancelledError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -36,6 +39,8 @@ class Outcome(StrEnum):
     """The destination's registry had it in another repository."""
     COPIED = "copied"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    """It was given up, most often since another step failed: that one tells why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,3 +81,33 @@ class _Silent:
 
 SILENT: Final[Progress] = _Silent()
 """For work that nobody watches."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A step that is under way. What stands here when its block ends well is told as its end."""
+
+    step: Step
+    progress: Progress
+    outcome: Outcome = Outcome.DONE
+    descriptor: Descriptor | None = None
+    detail: str = ""
+
+    def advance(self, count: int) -> None:
+        self.progress.advance(self.step, count)
+
+
+@contextmanager
+def running(progress: Progress, step: Step) -> Iterator[Running]:
+    """Begin a step, and end it however its block ends."""
+    progress.begin(step)
+    run = Running(step, progress)
+    try:
+        yield run
+    except (CancelledError, KeyboardInterrupt):
+        progress.end(step, Outcome.CANCELLED)
+        raise
+    except BaseException:
+        progress.end(step, Outcome.FAILED)
+        raise
+    progress.end(step, run.outcome, run.descriptor, run.detail)

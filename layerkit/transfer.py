@@ -7,8 +7,8 @@ blob (HEAD, POST, PUT), and 2 for the manifest (HEAD, PUT); for an unchanged ima
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 from layerkit.oci.byterange import ByteRange
@@ -19,43 +19,25 @@ from layerkit.oci.manifest import ImageIndex, Manifest
 from layerkit.oci.mediatype import is_layer, is_nondistributable
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.repository import Content, Reader, Repository
+from layerkit.progress import SILENT, Activity, Outcome, Progress, Running, Step, running
 
 BLOBS_AT_ONCE: Final = 4
 MAX_NESTING: Final = 4
 """Indexes within indexes that are followed: nobody needs more, and whoever makes more means no good."""
 
 
-class Outcome(StrEnum):
-    """What became of one blob or manifest."""
-
-    PRESENT = "present"
-    MOUNTED = "mounted"
-    COPIED = "copied"
-
-
-@dataclass(frozen=True, slots=True)
-class Transferred:
-    """One blob or manifest that is now at the destination, and how it got there."""
-
-    descriptor: Descriptor
-    outcome: Outcome
-
-
-Observer = Callable[[Transferred], None]
-
-
-def _nobody(transferred: Transferred) -> None:
-    """Watches a copy that nobody watches."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """One copy. `origins` tells which other repository of the destination's registry has a blob, to be mounted."""
+    """One copy. `origins` tells which other repository of the destination's registry has a blob, to be mounted.
+
+    `progress` hears of each blob and manifest, as steps of `group`.
+    """
 
     source: Reader
     destination: Repository
     origins: Mapping[Digest, RepositoryName] = field(default_factory=dict)
-    observe: Observer = _nobody
+    progress: Progress = SILENT
+    group: str = ""
 
     async def image(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
         """Copy a manifest with all that it refers to, then point the tags to it.
@@ -67,15 +49,15 @@ class Copy:
 
     async def _image(self, manifest: Manifest, tags: Sequence[Tag], nesting: int) -> None:
         missing = [tag for tag in tags if not await self._has(tag, manifest.digest)]
-        if tags and not missing:
-            self.observe(Transferred(manifest.descriptor, Outcome.PRESENT))
-            return
-        if not tags and await self._has(manifest.digest, manifest.digest):
-            self.observe(Transferred(manifest.descriptor, Outcome.PRESENT))
+        if not missing and (tags or await self._has(manifest.digest, manifest.digest)):
+            with self._step(manifest.descriptor) as run:
+                run.outcome = Outcome.PRESENT
             return
         await self._references(manifest, nesting)
-        await self.destination.put_manifest(manifest, missing)
-        self.observe(Transferred(manifest.descriptor, Outcome.COPIED))
+        with self._step(manifest.descriptor) as run:
+            await self.destination.put_manifest(manifest, missing)
+            run.advance(manifest.descriptor.size)
+            run.outcome = Outcome.COPIED
 
     async def _has(self, reference: Tag | Digest, digest: Digest) -> bool:
         try:
@@ -120,27 +102,46 @@ class Copy:
 
     async def _blob(self, descriptor: Descriptor, places: asyncio.Semaphore) -> None:
         async with places:
-            self.observe(Transferred(descriptor, await self._bring(descriptor)))
+            with self._step(descriptor) as run:
+                run.outcome = await self._bring(descriptor, run)
 
-    async def _bring(self, descriptor: Descriptor) -> Outcome:
+    async def _bring(self, descriptor: Descriptor, run: Running) -> Outcome:
         origin = self.origins.get(descriptor.digest)
         if origin is not None and await self.destination.mount_blob(descriptor.digest, origin):
             return Outcome.MOUNTED
         try:
             await self.destination.stat_blob(descriptor.digest)
         except BlobUnknown:
-            await self.destination.put_blob(descriptor, read_content(self.source, descriptor))
+            await self.destination.put_blob(descriptor, read_content(self.source, descriptor, run.advance))
             return Outcome.COPIED
         return Outcome.PRESENT
 
+    def _step(self, descriptor: Descriptor) -> AbstractContextManager[Running]:
+        step = Step(activity=Activity.COPY, group=self.group, total=descriptor.size, descriptor=descriptor)
+        return running(self.progress, step)
 
-def read_content(source: Reader, descriptor: Descriptor) -> Content:
-    """The content of a blob of `source`, from any offset."""
+
+def _nothing(count: int) -> None:
+    """Counts the bytes that nobody counts."""
+
+
+def read_content(source: Reader, descriptor: Descriptor, advance: Callable[[int], None] = _nothing) -> Content:
+    """The content of a blob of `source`, from any offset.
+
+    `advance` hears of bytes as they are read, but once of each: what is read again for a resumed upload counts no more.
+    """
+    reached = 0
 
     async def read(offset: int) -> AsyncIterator[bytes]:
+        nonlocal reached
+        position = offset
         part = ByteRange(offset) if offset else None
         async with source.open_blob(descriptor.digest, part) as blob:
             async for chunk in blob:
+                position += len(chunk)
+                if position > reached:
+                    advance(position - reached)
+                    reached = position
                 yield chunk
 
     return read

@@ -27,11 +27,13 @@ from layerkit.oci.mediatype import (
 )
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.repository import Content, Repository
+from layerkit.progress import Activity, Outcome
 from layerkit.remote.client import Connection, open_client
 from layerkit.remote.repository import RemoteRegistry, RemoteRepository
-from layerkit.transfer import BLOBS_AT_ONCE, MAX_NESTING, Copy, Outcome, Transferred, read_content
+from layerkit.transfer import BLOBS_AT_ONCE, MAX_NESTING, Copy, read_content
 from registry.app import run_server
 from registry.config import Address, Configuration
+from tests.progress import Recorded
 from tests.remote.server import run_tap
 
 NAME = RepositoryName("acme/web")
@@ -199,16 +201,15 @@ class TestRequests:
         base = await put_image(source, b"base", name="base")
         await Copy(source=source, destination=ours.remote.repository(BASE)).image(base, [LATEST])
         ours.seen.clear()
-        seen: list[Transferred] = []
+        progress = Recorded()
         manifest = await put_image(source, b"base", b"mine")
         origins = {Digest.of(b"base"): BASE}
-        copy = Copy(source=source, destination=ours.repository, origins=origins, observe=seen.append)
+        copy = Copy(source=source, destination=ours.repository, origins=origins, progress=progress)
         await copy.image(manifest, [LATEST])
         mount = f"POST /v2/acme/web/blobs/uploads/?mount={Digest.of(b'base')}&from=acme/base"
         assert [line for line in ours.seen if Digest.of(b"base") in line] == [mount]
-        outcomes = {transferred.descriptor.digest: transferred.outcome for transferred in seen}
-        assert outcomes[Digest.of(b"base")] == Outcome.MOUNTED
-        assert outcomes[Digest.of(b"mine")] == outcomes[manifest.digest] == Outcome.COPIED
+        assert progress.outcomes[Digest.of(b"base")] == [Outcome.MOUNTED]
+        assert progress.outcomes[Digest.of(b"mine")] == progress.outcomes[manifest.digest] == [Outcome.COPIED]
         assert await read(ours.repository, Digest.of(b"base")) == b"base"
 
     async def test_a_layer_that_cannot_be_mounted_is_sent(self, source: MemoryRepository, ours: OurRegistry) -> None:
@@ -379,6 +380,53 @@ class TestAtOnce:
             tracemalloc.stop()
         assert (await back.stat_blob(layer.digest)).size == size
         assert most < 40 * MEBIBYTE
+
+
+class TestProgress:
+    async def test_each_byte_that_moves_is_told_once(self, source: MemoryRepository) -> None:
+        destination, progress = MemoryRegistry().repository(NAME), Recorded()
+        manifest = await put_image(source, bytes(300_000), b"small")
+        await Copy(source=source, destination=destination, progress=progress, group="web").image(manifest, [LATEST])
+        assert progress.ended
+        assert {step.activity for step in progress.steps} == {Activity.COPY}
+        assert {step.group for step in progress.steps} == {"web"}
+        for step in progress.steps:
+            assert step.descriptor is not None
+            assert progress.advanced[step] == step.total == step.descriptor.size
+        assert set(map(tuple, progress.outcomes.values())) == {(Outcome.COPIED,)}
+
+    async def test_what_is_there_moves_no_bytes(self, source: MemoryRepository) -> None:
+        destination = MemoryRegistry().repository(NAME)
+        manifest = await put_image(source, b"layer")
+        await Copy(source=source, destination=destination).image(manifest, [LATEST])
+        for tags in ([LATEST], []):
+            progress = Recorded()
+            await Copy(source=source, destination=destination, progress=progress).image(manifest, tags)
+            assert progress.outcomes == {manifest.digest: [Outcome.PRESENT]}
+            assert progress.advanced.total() == 0
+
+    async def test_what_is_sent_again_counts_no_more(self, source: MemoryRepository) -> None:
+        """An upload that breaks off goes on from where the registry has it, or from the start."""
+        descriptor = await put(source, b"0123456789")
+        counted: list[int] = []
+        content = read_content(source, descriptor, counted.append)
+        for offset in (0, 5, 0):
+            async for _ in content(offset):
+                pass
+        assert sum(counted) == 10
+
+    async def test_one_failure_is_told_as_one(self, source: MemoryRepository) -> None:
+        layers = [bytes([n]) * (n + 1) for n in range(BLOBS_AT_ONCE + 1)]
+        manifest = await put_image(source, *layers)
+        watcher, destination = watched(failing=Digest.of(layers[-1]))
+        watcher.held = asyncio.Event()
+        progress = Recorded()
+        with pytest.raises(DigestInvalid):
+            await Copy(source=source, destination=destination, progress=progress).image(manifest, [LATEST])
+        assert progress.ended
+        outcomes = [outcome for outcomes in progress.outcomes.values() for outcome in outcomes]
+        assert outcomes.count(Outcome.FAILED) == 1
+        assert set(outcomes) == {Outcome.FAILED, Outcome.CANCELLED}
 
 
 class TestFailures:

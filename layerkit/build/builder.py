@@ -21,6 +21,7 @@ from layerkit.image.select import choose_platform
 from layerkit.layer.compress import Compression, Content
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_layer
+from layerkit.layer.tar import tar_size
 from layerkit.layer.write import WrittenLayer, write_layer
 from layerkit.oci.config import MAX_SIZE, ImageConfig
 from layerkit.oci.descriptor import Descriptor
@@ -30,8 +31,9 @@ from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import Reference, RepositoryName
 from layerkit.oci.repository import Reader, Registry
+from layerkit.progress import SILENT, Activity, Progress, Step, running
 from layerkit.spec.model import LayoutBase, RegistryBase, Scratch, Spec, StoreBase
-from layerkit.transfer import Copy, Observer
+from layerkit.transfer import Copy
 
 OpenRegistry = Callable[[Reference], AbstractAsyncContextManager[Registry]]
 
@@ -76,12 +78,11 @@ class _Sink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Builder:
-    """`open_registry` reaches the registry of a reference; `layer_written` and `base_copied` tell how far it is."""
+    """`open_registry` reaches the registry of a reference; `progress` hears of what is copied and packed."""
 
     store: Layout
     open_registry: OpenRegistry
-    layer_written: Callable[[BuiltLayer], None]
-    base_copied: Observer
+    progress: Progress = SILENT
 
     async def build(self, spec: Spec, platform: Platform) -> BuiltImage:
         """The image of `spec`, complete in the store but for its tags.
@@ -97,10 +98,10 @@ class Builder:
         plan = await asyncio.to_thread(self._plan, spec, base.image)
         image, layers = base.image, []
         for planned in plan.layers:
-            built = BuiltLayer(planned=planned, written=await self._write(planned, spec))
+            written = await self._write(planned, spec, group=f"{spec.name} {platform}")
+            built = BuiltLayer(planned=planned, written=written)
             image = image.with_layer(built.written.descriptor, built.written.diff_id, created_by=planned.created_by)
             layers.append(built)
-            self.layer_written(built)
         image = configure(image, spec.config).created_at(spec.timestamp)
         if base.digest is not None:
             image = image.with_annotations({BASE_NAME: base.name, BASE_DIGEST: base.digest})
@@ -127,17 +128,26 @@ class Builder:
                 raise LayerError(f"layer {layer.digest} of the base: {error}") from error
         return indexes
 
-    async def _write(self, planned: PlannedLayer, spec: Spec) -> WrittenLayer:
+    async def _write(self, planned: PlannedLayer, spec: Spec, *, group: str = "") -> WrittenLayer:
         abandoned = Event()
+        step = Step(activity=Activity.PACK, name=planned.name, group=group, total=tar_size(planned.entries))
+        with running(self.progress, step) as run:
 
-        def write(file: BinaryIO) -> WrittenLayer:
-            return write_layer(planned.entries, _Sink(file, abandoned), compression=Compression(spec.compression))
+            def write(file: BinaryIO) -> WrittenLayer:
+                return write_layer(
+                    planned.entries,
+                    _Sink(file, abandoned),
+                    compression=Compression(spec.compression),
+                    advance=run.advance,
+                )
 
-        try:
-            return await asyncio.to_thread(self.store.write_blob, write, lambda written: written.descriptor.digest)
-        finally:
-            # Of a build that is cancelled: a program cannot end before its threads do.
-            abandoned.set()
+            try:
+                written = await asyncio.to_thread(self.store.write_blob, write, lambda layer: layer.descriptor.digest)
+            finally:
+                # Of a build that is cancelled: a program cannot end before its threads do.
+                abandoned.set()
+            run.descriptor, run.detail = written.descriptor, planned.summary
+        return written
 
     def _write_raw(self, raw: bytes) -> None:
         def write(file: BinaryIO) -> Digest:
@@ -177,7 +187,7 @@ class Builder:
         document = manifest.document
         if not isinstance(document, ImageManifest):
             raise ManifestInvalid(f"{name} is no image that can be built on: it is of type {manifest.media_type}")
-        copy = Copy(source=source, destination=self.store.repository(RepositoryName("")), observe=self.base_copied)
+        copy = Copy(source=source, destination=self.store.repository(RepositoryName("")), progress=self.progress)
         await copy.references(manifest)
         config = ImageConfig.parse(await asyncio.to_thread(self._read_config, document.config))
         # Older configs name no variant, and what the index says of them is right.

@@ -10,6 +10,7 @@ from layerkit.layer.arrange import arrange
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex
+from layerkit.sizes import format_size
 from layerkit.spec.model import Content, Copy, Layer, Spec, Symlink
 
 _LONGEST_HISTORY: Final = 400
@@ -35,6 +36,11 @@ class PlannedLayer:
     @property
     def files(self) -> int:
         return sum(entry.type is EntryType.FILE for entry in self.entries)
+
+    @property
+    def summary(self) -> str:
+        """Like `40 files, 2.0 MB`."""
+        return f"{self.files} {'file' if self.files == 1 else 'files'}, {format_size(self.size)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from layerkit.build.builder import Builder, BuiltImage, BuiltLayer
+from layerkit.build.builder import Builder, BuiltImage
 from layerkit.cli.environment import (
     ReferenceType,
     host_platform,
@@ -15,7 +15,7 @@ from layerkit.cli.environment import (
     open_store,
     source_date_epoch,
 )
-from layerkit.cli.output import Output, TransferLog, format_size
+from layerkit.cli.output import Output, StepLog
 from layerkit.cli.push import push_image
 from layerkit.content.layout import Layout
 from layerkit.oci.errors import TagInvalid
@@ -100,8 +100,7 @@ async def _build(
     builder = Builder(
         store=store,
         open_registry=lambda reference: open_registry(reference, insecure=insecure),
-        layer_written=lambda layer: output.note(_format_layer(layer)),
-        base_copied=TransferLog(output, verb="pulled"),
+        progress=StepLog(output, verb="pulled"),
     )
     built = await builder.build(spec, platform)
     for warning in built.plan.warnings:
@@ -128,15 +127,6 @@ async def _write_layout(
         destination = layout.repository(RepositoryName(reference.name))
         await Copy(source=source, destination=destination).image(built.manifest, [_tag(reference)])
         output.note(f"written to oci:{folder}:{_tag(reference)}")
-
-
-def _format_layer(layer: BuiltLayer) -> str:
-    planned, written = layer.planned, layer.written
-    files = "1 file" if planned.files == 1 else f"{planned.files} files"
-    return (
-        f"  {'layer':<8} {format_size(written.descriptor.size):>8}  {written.descriptor.digest}"
-        f"  {planned.name}: {files}, {format_size(planned.size)}"
-    )
 
 
 def _tag(reference: Reference) -> Tag:

@@ -5,10 +5,11 @@ import asyncio
 import click
 
 from layerkit.cli.environment import open_store
-from layerkit.cli.output import Output, format_size
+from layerkit.cli.output import Output
 from layerkit.content.layout import Layout
 from layerkit.oci.manifest import ImageIndex, Manifest
 from layerkit.oci.reference import parse_reference
+from layerkit.sizes import format_size
 
 
 @click.command()

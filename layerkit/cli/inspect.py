@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from layerkit.cli.environment import ReferenceType, open_registry, open_store
-from layerkit.cli.output import Output, format_descriptor, format_size
+from layerkit.cli.output import Output, format_descriptor
 from layerkit.image.select import choose_platform
 from layerkit.oci.codec import encode_json
 from layerkit.oci.config import MAX_SIZE, ImageConfig
@@ -16,6 +16,7 @@ from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, RepositoryName
 from layerkit.oci.repository import Reader
+from layerkit.sizes import format_size
 
 
 @click.command()

@@ -6,9 +6,8 @@ With --quiet stderr has errors alone. No colours yet, so NO_COLOR needs no heed.
 import click
 
 from layerkit.oci.descriptor import Descriptor
-from layerkit.transfer import Outcome, Transferred
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+from layerkit.progress import Activity, Outcome, Step
+from layerkit.sizes import format_size
 
 
 class Output:
@@ -28,22 +27,34 @@ class Output:
         self.note(f"warning: {text}")
 
 
-class TransferLog:
-    """Notes each blob and manifest of a transfer, and counts them for the summary."""
+class StepLog:
+    """The Progress of plain output: a line for each step that ended, and the counts of the copies for the summary."""
 
     def __init__(self, output: Output, *, verb: str) -> None:
         self._output = output
         self._verb = verb
-        self._counts = dict.fromkeys(Outcome, 0)
+        self._counts = dict.fromkeys((Outcome.PRESENT, Outcome.MOUNTED, Outcome.COPIED), 0)
         self._bytes = 0
 
-    def __call__(self, transferred: Transferred) -> None:
-        self._counts[transferred.outcome] += 1
-        outcome: str = transferred.outcome
-        if transferred.outcome is Outcome.COPIED:
-            self._bytes += transferred.descriptor.size
-            outcome = self._verb
-        self._output.note(f"  {outcome:<8} {format_descriptor(transferred.descriptor)}")
+    def begin(self, step: Step) -> None:
+        """Says nothing yet."""
+
+    def advance(self, step: Step, count: int) -> None:
+        """Says nothing yet."""
+
+    def end(self, step: Step, outcome: Outcome, descriptor: Descriptor | None = None, detail: str = "") -> None:
+        descriptor = descriptor or step.descriptor
+        if descriptor is None or outcome in {Outcome.FAILED, Outcome.CANCELLED}:
+            # The error tells.
+            return
+        if step.activity is not Activity.COPY:
+            self._output.note(f"  {format_descriptor(descriptor)}  {step.name}: {detail}")
+            return
+        self._counts[outcome] += 1
+        if outcome is Outcome.COPIED:
+            self._bytes += descriptor.size
+        word = self._verb if outcome is Outcome.COPIED else outcome
+        self._output.note(f"  {word:<8} {format_descriptor(descriptor)}")
 
     def summary(self) -> str:
         """Like `2 pushed (1.2 MB), 1 mounted, 3 present`."""
@@ -68,13 +79,3 @@ def kind_of(descriptor: Descriptor) -> str:
     if "container.image" in media_type:
         return "config"
     return "layer" if "layer" in media_type or "rootfs" in media_type else "blob"
-
-
-def format_size(size: float) -> str:
-    """Bytes as `999 B`, `1.2 kB`, `34.5 MB`: units of 1000, as docker shows them."""
-    if size < 1000:
-        return f"{size:.0f} B"
-    power = 1
-    while size >= 999.95 * 1000**power and power < len(_UNITS) - 1:
-        power += 1
-    return f"{size / 1000**power:.1f} {_UNITS[power]}"

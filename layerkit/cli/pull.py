@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from layerkit.cli.environment import ReferenceType, open_registry, open_store
-from layerkit.cli.output import Output, TransferLog
+from layerkit.cli.output import Output, StepLog
 from layerkit.oci.reference import Reference, RepositoryName
 from layerkit.transfer import Copy
 
@@ -27,12 +27,12 @@ def pull(reference: Reference, *, insecure: bool, quiet: bool) -> None:
 
 async def _pull(reference: Reference, output: Output, *, insecure: bool) -> str:
     destination = open_store().repository(RepositoryName(reference.name))
-    log = TransferLog(output, verb="pulled")
+    log = StepLog(output, verb="pulled")
     output.note(f"pulling {reference}")
     async with open_registry(reference, insecure=insecure) as registry:
         source = registry.repository(reference.path)
         manifest = await source.get_manifest(reference.target)
         tags = [reference.tag] if reference.tag and not reference.digest else []
-        await Copy(source=source, destination=destination, observe=log).image(manifest, tags)
+        await Copy(source=source, destination=destination, progress=log).image(manifest, tags)
     output.note(f"pulled {reference}: {log.summary()}")
     return manifest.digest

@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from layerkit.cli.environment import ReferenceType, open_registry, open_store
-from layerkit.cli.output import Output, TransferLog
+from layerkit.cli.output import Output, StepLog
 from layerkit.content.layout import Layout
 from layerkit.image.image import BASE_NAME
 from layerkit.oci.digest import Digest
@@ -33,14 +33,14 @@ async def push_image(store: Layout, reference: Reference, output: Output, *, ins
     """Push the image that the store has under this name; the answer is its digest."""
     source = store.repository(RepositoryName(reference.name))
     manifest = await source.get_manifest(reference.target)
-    log = TransferLog(output, verb="pushed")
+    log = StepLog(output, verb="pushed")
     output.note(f"pushing {reference}")
     async with open_registry(reference, insecure=insecure) as registry:
         copy = Copy(
             source=source,
             destination=registry.repository(reference.path),
             origins=_origins(manifest, reference),
-            observe=log,
+            progress=log,
         )
         await copy.image(manifest, [] if reference.digest else [reference.tag or DEFAULT_TAG])
     output.note(f"pushed {reference}: {log.summary()}")

@@ -64,6 +64,11 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
         yield block
 
 
+def tar_size(entries: Iterable[Entry]) -> int:
+    """Bytes that the tar of these entries has at least: all but what PAX headers take."""
+    return sum(_RECORD + entry.size + -entry.size % _RECORD for entry in entries) + len(_TRAILER)
+
+
 def _begins_block(entry: Entry) -> bool:
     return entry.size >= BLOCK_SIZE or hashlib.sha256(entry.path.encode()).digest()[-1] % 64 == 0
 

@@ -1,6 +1,6 @@
 """Writing: entries in, a stored layer and its descriptor out, in one pass over the bytes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -35,22 +35,27 @@ class WrittenLayer:
     codec: str
 
 
+def _nothing(count: int) -> None:
+    """Counts the bytes that nobody counts."""
+
+
 def write_layer(
     entries: Iterable[Entry],
     sink: Sink,
     *,
     compression: Compression = Compression.GZIP,
     threads: int | None = None,
+    advance: Callable[[int], None] = _nothing,
 ) -> WrittenLayer:
     """Write the layer that `entries`, in any order, make.
 
-    `threads` compress at once, by default as many as there are CPUs; their number changes no byte. Raises LayerError
-    for entries that cannot share a layer (before anything is written) and for a file that changed: what is in the
-    sink then is no layer.
+    `threads` compress at once, by default as many as there are CPUs; their number changes no byte. `advance` hears of
+    the bytes of the tar, a block at a time, in whichever thread makes them. Raises LayerError for entries that cannot
+    share a layer (before anything is written) and for a file that changed: what is in the sink then is no layer.
     """
     codec = CODECS[compression]
     with ExitStack() as stack:
-        tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arrange(entries)))))
+        tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arrange(entries)))), advance)
         if codec.compress is not None:
             parts = codec.compress(tar, count_threads() if threads is None else threads)
             stored = _Meter(stack.enter_context(closing(parts)))
@@ -63,8 +68,9 @@ def write_layer(
 class _Meter:
     """Passes content on, and takes its digest and size on the way."""
 
-    def __init__(self, content: Iterable[Content]) -> None:
+    def __init__(self, content: Iterable[Content], advance: Callable[[int], None] = _nothing) -> None:
         self._content = content
+        self._advance = advance
         self._digester = new_hash()
         self.size = 0
 
@@ -72,6 +78,7 @@ class _Meter:
         for part in self._content:
             self._digester.update(part)
             self.size += len(part)
+            self._advance(len(part))
             yield part
 
     @property

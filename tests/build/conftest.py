@@ -41,12 +41,7 @@ def store(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def builder(store: Layout) -> Builder:
-    return Builder(
-        store=store,
-        open_registry=open_registry,
-        layer_written=lambda layer: None,
-        base_copied=lambda transferred: None,
-    )
+    return Builder(store=store, open_registry=open_registry)
 
 
 @pytest.fixture

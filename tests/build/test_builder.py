@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,7 +21,9 @@ from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource
 from layerkit.oci.errors import ManifestInvalid, ManifestUnknown, NameUnknown, OCIError
+from layerkit.oci.platform import parse_platform
 from layerkit.oci.reference import RepositoryName, Tag
+from layerkit.progress import Activity, Outcome, Step
 from layerkit.spec.model import Spec
 from tests.images import (
     DOCKER_CONFIG,
@@ -35,6 +38,7 @@ from tests.images import (
     read_layer,
     symlink,
 )
+from tests.progress import Recorded
 
 Build = Callable[..., Awaitable[BuiltImage]]
 
@@ -488,3 +492,34 @@ async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(
     source.allowed.set()
     await asyncio.get_running_loop().shutdown_default_executor()
     assert [path for path in (store.root / "blobs").rglob("*") if path.is_file()] == []
+
+
+async def test_each_layer_is_a_step_with_its_bytes(builder: Builder, load: Callable[[str], Spec]) -> None:
+    progress = Recorded()
+    spec = load("from: scratch\nlayers:\n  - name: one\n    copy: [./file:/a]\n  - name: two\n    copy: [./file:/b]\n")
+    built = await replace(builder, progress=progress).build(spec, parse_platform("linux/amd64"))
+    assert progress.ended
+    assert [(step.activity, step.name, step.group) for step in progress.steps] == [
+        (Activity.PACK, "one", f"{spec.name} linux/amd64"),
+        (Activity.PACK, "two", f"{spec.name} linux/amd64"),
+    ]
+    for step, layer in zip(progress.steps, built.layers, strict=True):
+        assert progress.advanced[step] == step.total == layer.written.uncompressed_size
+        assert progress.outcomes[layer.written.descriptor.digest] == [Outcome.DONE]
+    assert progress.details == {"one": "1 file, 7 B", "two": "1 file, 7 B"}
+
+
+async def test_a_layer_that_cannot_be_read_ends_its_step(
+    builder: Builder, load: Callable[[str], Spec], context: Path
+) -> None:
+    class Spoiling(Recorded):
+        def begin(self, step: Step) -> None:
+            (context / "file").write_text("other content")
+            super().begin(step)
+
+    progress = Spoiling()
+    spec = load("from: scratch\nlayers:\n  - copy: [./file:/a]\n")
+    with pytest.raises(LayerError, match="changed during the build"):
+        await replace(builder, progress=progress).build(spec, parse_platform("linux/amd64"))
+    assert progress.ended
+    assert progress.outcomes == {progress.steps[0].name: [Outcome.FAILED]}

@@ -2,10 +2,11 @@
 
 import pytest
 
-from layerkit.cli.output import Output, TransferLog, format_descriptor, format_size, kind_of
+from layerkit.cli.output import Output, StepLog, format_descriptor, kind_of
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
-from layerkit.transfer import Outcome, Transferred
+from layerkit.progress import Activity, Outcome, Step
+from layerkit.sizes import format_size
 
 
 def descriptor(media_type: str, size: int = 5) -> Descriptor:
@@ -70,11 +71,18 @@ def test_the_answer_is_on_stdout_and_all_else_on_stderr(capsys: pytest.CaptureFi
     assert captured.err == "note\nwarning: careful\n"
 
 
+def end(log: StepLog, outcome: Outcome, content: Descriptor) -> None:
+    step = Step(activity=Activity.COPY, descriptor=content)
+    log.begin(step)
+    log.advance(step, 1)
+    log.end(step, outcome)
+
+
 def test_a_transfer_is_told_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    log = TransferLog(Output(quiet=False), verb="pushed")
+    log = StepLog(Output(quiet=False), verb="pushed")
     layer = descriptor("application/vnd.oci.image.layer.v1.tar", 1000)
     for outcome in (Outcome.COPIED, Outcome.COPIED, Outcome.MOUNTED, Outcome.PRESENT):
-        log(Transferred(layer, outcome))
+        end(log, outcome, layer)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[0] for line in lines] == ["pushed", "pushed", "mounted", "present"]
     assert {line.split()[-1] for line in lines} == {layer.digest}
@@ -82,6 +90,13 @@ def test_a_transfer_is_told_and_counted(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_transfer_of_nothing_new_counts_no_bytes() -> None:
-    log = TransferLog(Output(quiet=True), verb="pushed")
-    log(Transferred(descriptor("application/vnd.oci.image.manifest.v1+json"), Outcome.PRESENT))
+    log = StepLog(Output(quiet=True), verb="pushed")
+    end(log, Outcome.PRESENT, descriptor("application/vnd.oci.image.manifest.v1+json"))
     assert log.summary() == "1 present"
+
+
+def test_of_what_failed_the_error_tells_and_the_log_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    log = StepLog(Output(quiet=False), verb="pushed")
+    for outcome in (Outcome.FAILED, Outcome.CANCELLED):
+        end(log, outcome, descriptor("application/vnd.oci.image.layer.v1.tar"))
+    assert capsys.readouterr().err == log.summary() == ""

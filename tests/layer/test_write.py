@@ -16,6 +16,7 @@ from layerkit.layer.compress import Compression, Content
 from layerkit.layer.entry import MAX_ID, Entry, EntryType, opaque, whiteout
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, FileSource
+from layerkit.layer.tar import BLOCK_SIZE, tar_size
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer, write_layer
 from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import OCI_LAYER, OCI_LAYER_GZIP
@@ -188,3 +189,14 @@ class TestMemory:
         assert layer.uncompressed_size == 512 + 200 * 2**20 + 1024
         assert sink.size == layer.descriptor.size
         assert peak < 24 * 2**20
+
+
+def test_the_bytes_of_the_tar_are_told_as_they_are_made() -> None:
+    told: list[int] = []
+    entries = [
+        Entry(path=name, type=EntryType.FILE, mode=0o644, source=BytesSource(content))
+        for name, content in (("a", bytes(3 * BLOCK_SIZE)), ("b", b"x"))
+    ]
+    layer = write_layer(entries, io.BytesIO(), advance=told.append)
+    assert sum(told) == layer.uncompressed_size == tar_size(entries)
+    assert max(told) <= BLOCK_SIZE
