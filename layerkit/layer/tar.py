@@ -65,8 +65,23 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
 
 
 def tar_size(entries: Iterable[Entry]) -> int:
-    """Bytes that the tar of these entries has at least: all but what PAX headers take."""
-    return sum(_RECORD + entry.size + -entry.size % _RECORD for entry in entries) + len(_TRAILER)
+    """How many bytes the tar of these entries will have."""
+    return sum(_header_size(entry) + entry.size + -entry.size % _RECORD for entry in entries) + len(_TRAILER)
+
+
+def _header_size(entry: Entry) -> int:
+    path, link = entry.path, entry.link
+    if (
+        len(path) < _MAX_FIELD >= len(link)
+        and path.isascii()
+        and link.isascii()
+        and not entry.xattrs
+        and entry.uid <= _MAX_OCTAL_ID >= entry.gid
+        and entry.size <= _MAX_OCTAL_SIZE
+    ):
+        # Nearly all of them: not worth a header of which nothing but the size is wanted.
+        return _RECORD
+    return len(encode_header(entry))
 
 
 def _begins_block(entry: Entry) -> bool:

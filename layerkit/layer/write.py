@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from layerkit.layer.arrange import arrange
-from layerkit.layer.compress import CODECS, Compression, Content, count_threads
+from layerkit.layer.compress import Compression, Content, count_threads, find_codec
 from layerkit.layer.entry import Entry
-from layerkit.layer.tar import iter_blocks
+from layerkit.layer.tar import iter_blocks, tar_size
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, new_hash
 
@@ -44,20 +44,25 @@ def write_layer(
     sink: Sink,
     *,
     compression: Compression = Compression.GZIP,
+    level: int | None = None,
     threads: int | None = None,
     advance: Callable[[int], None] = _nothing,
 ) -> WrittenLayer:
     """Write the layer that `entries`, in any order, make.
 
-    `threads` compress at once, by default as many as there are CPUs; their number changes no byte. `advance` hears of
-    the bytes of the tar, a block at a time, in whichever thread makes them. Raises LayerError for entries that cannot
-    share a layer (before anything is written) and for a file that changed: what is in the sink then is no layer.
+    `level` is of the compression, None the usual one. `threads` compress at once, by default as many as there are
+    CPUs; their number changes no byte. `advance` hears of the bytes of the tar, a block at a time, in whichever thread
+    makes them. Raises LayerError for entries that cannot share a layer (before anything is written) and for a file that
+    changed: what is in the sink then is no layer.
     """
-    codec = CODECS[compression]
+    codec = find_codec(compression, level)
+    arranged = arrange(entries)
     with ExitStack() as stack:
-        tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arrange(entries)))), advance)
+        tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arranged))), advance)
         if codec.compress is not None:
-            parts = codec.compress(tar, count_threads() if threads is None else threads)
+            parts = codec.compress(
+                tar, threads=count_threads() if threads is None else threads, size=tar_size(arranged)
+            )
             stored = _Meter(stack.enter_context(closing(parts)))
         for part in stored:
             sink.write(part)

@@ -1,4 +1,4 @@
-"""LAYERS, items 28-30, 37 and 39: gzip whose bytes depend on the blocks alone."""
+"""LAYERS, items 28-32, 37 and 39: gzip and zstd whose bytes depend on the blocks and the level alone."""
 
 import gzip
 import random
@@ -9,10 +9,12 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerkit.layer.compress import CODECS, Compression, Content, count_threads
+from layerkit.layer.compress import LEVELS, Compression, Content, count_threads, find_codec
+from layerkit.layer.errors import LayerError
 from layerkit.oci.mediatype import compression_of
 
 WORDS = [f"word{number} ".encode() for number in range(2000)]
@@ -23,10 +25,17 @@ def blocks_of(count: int, size: int = 300_000) -> list[bytes]:
     return [b"".join(random.Random(number).choices(WORDS, k=size // 8)) for number in range(count)]
 
 
-def parts_of(blocks: Iterable[Content], threads: int = 2) -> list[Content]:
-    compress = CODECS[Compression.GZIP].compress
+def parts_of(
+    blocks: Iterable[Content],
+    threads: int = 2,
+    *,
+    compression: Compression = Compression.GZIP,
+    level: int | None = None,
+    size: int = 0,
+) -> list[Content]:
+    compress = find_codec(compression, level).compress
     assert compress is not None
-    return list(compress(blocks, threads))
+    return list(compress(blocks, threads=threads, size=size))
 
 
 def compressed(blocks: Iterable[Content], threads: int = 2) -> bytes:
@@ -34,6 +43,12 @@ def compressed(blocks: Iterable[Content], threads: int = 2) -> bytes:
 
 
 BLOCKS = blocks_of(30)
+WHOLE = b"".join(BLOCKS)
+
+
+def zstd(blocks: Iterable[Content], threads: int = 2, level: int | None = None) -> bytes:
+    blocks = list(blocks)
+    return b"".join(parts_of(blocks, threads, compression=Compression.ZSTD, level=level, size=sum(map(len, blocks))))
 
 
 class TestGzip:
@@ -79,6 +94,41 @@ class TestGzip:
         assert len(compressed([noise])) < 2**20 + 1000
 
 
+class TestZstd:
+    def test_it_is_one_frame_with_the_size_and_a_checksum_of_its_content(self) -> None:
+        """Item 32: "zstd frames carry content checksum + content size; window ≤ 8 MiB"."""
+        content = zstd(BLOCKS)
+        frame = zstandard.get_frame_parameters(content)
+        assert (frame.content_size, frame.has_checksum) == (len(WHOLE), True)
+        assert frame.window_size <= 2**23
+        decoder = zstandard.ZstdDecompressor().decompressobj()
+        assert decoder.decompress(content) == WHOLE
+        assert (decoder.eof, decoder.unused_data) == (True, b"")
+
+    def test_a_damaged_frame_is_noticed(self) -> None:
+        content = bytearray(zstd(BLOCKS))
+        content[-1] ^= 1
+        with pytest.raises(zstandard.ZstdError):
+            zstandard.ZstdDecompressor().decompress(content)
+
+    @given(st.lists(st.binary(min_size=1, max_size=3000), max_size=20), st.integers(1, 4))
+    def test_what_is_compressed_is_read_back(self, blocks: list[bytes], threads: int) -> None:
+        assert zstandard.ZstdDecompressor().decompress(zstd(blocks, threads)) == b"".join(blocks)
+
+    @pytest.mark.parametrize("level", [1, 3, 12])
+    def test_the_number_of_threads_changes_no_byte(self, level: int) -> None:
+        """Item 32: "always use the MT path (≥1 worker), so thread count is irrelevant"."""
+        assert zstd(BLOCKS, 1, level) == zstd(BLOCKS, 2, level) == zstd(BLOCKS, 5, level)
+
+    def test_windows_stay_within_what_every_decoder_takes_at_every_level(self) -> None:
+        for level in (1, 12, 13, 19):
+            blocks = BLOCKS[:2]
+            assert zstandard.get_frame_parameters(zstd(blocks, 1, level)).window_size <= 2**23
+
+    def test_a_level_is_another_trade(self) -> None:
+        assert len({len(zstd(BLOCKS[:5], level=level)) for level in (1, 3, 9)}) == 3
+
+
 class TestThreads:
     @pytest.mark.parametrize("threads", [1, 2, 4, 20])
     def test_their_number_changes_no_byte(self, threads: int) -> None:
@@ -95,9 +145,9 @@ class TestThreads:
                 taken += 1
                 yield block
 
-        compress = CODECS[Compression.GZIP].compress
+        compress = find_codec(Compression.GZIP).compress
         assert compress is not None
-        for seen, _ in enumerate(compress(count(), 4)):
+        for seen, _ in enumerate(compress(count(), threads=4, size=0)):
             assert taken <= seen + 8
 
     def test_an_error_of_the_source_comes_through_and_no_thread_stays(self) -> None:
@@ -112,9 +162,9 @@ class TestThreads:
 
     def test_no_thread_stays_where_nobody_wants_the_rest(self) -> None:
         before = threading.active_count()
-        compress = CODECS[Compression.GZIP].compress
+        compress = find_codec(Compression.GZIP).compress
         assert compress is not None
-        parts = compress(iter(BLOCKS), 4)
+        parts = compress(iter(BLOCKS), threads=4, size=0)
         next(parts)
         next(parts)
         parts.close()
@@ -125,12 +175,29 @@ class TestThreads:
 
 
 class TestCodecs:
-    def test_every_compression_has_one_and_the_media_type_says_which(self) -> None:
-        assert set(CODECS) == set(Compression)
-        for compression, codec in CODECS.items():
-            assert compression_of(codec.media_type) == compression
+    @pytest.mark.parametrize("compression", Compression)
+    def test_every_compression_has_one_and_the_media_type_says_which(self, compression: Compression) -> None:
+        assert compression_of(find_codec(compression).media_type) == compression
 
     def test_the_record_names_all_that_decides_the_bytes(self) -> None:
         """Item 39. Item 37: pin exactly: where this fails, the goldens of test_write.py are to be looked at, too."""
-        assert CODECS[Compression.GZIP].record == "zlib-ng/2.3.3;level=2;block=1MiB"
-        assert CODECS[Compression.NONE].record == "none"
+        assert find_codec(Compression.GZIP).record == "zlib-ng/2.3.3;level=2;block=1MiB"
+        assert find_codec(Compression.GZIP, 6).record == "zlib-ng/2.3.3;level=6;block=1MiB"
+        assert find_codec(Compression.ZSTD).record == "zstd/1.5.7;level=3;job=4MiB"
+        assert find_codec(Compression.ZSTD, 19).record == "zstd/1.5.7;level=19;job=16MiB"
+        assert find_codec(Compression.NONE).record == "none"
+
+    def test_levels_of_gzip_are_of_zlib(self) -> None:
+        sizes = [sum(map(len, parts_of(BLOCKS, level=level))) for level in (1, 2, 6)]
+        assert sizes == sorted(sizes, reverse=True)
+        assert len(set(sizes)) == 3
+        assert gzip.decompress(b"".join(parts_of(BLOCKS, level=9))) == WHOLE
+
+    @pytest.mark.parametrize("compression", Compression)
+    @pytest.mark.parametrize("level", [-1, 0, 20, 100])
+    def test_a_level_that_is_none_is_refused_with_those_that_there_are(
+        self, compression: Compression, level: int
+    ) -> None:
+        known = LEVELS.get(compression)
+        with pytest.raises(LayerError, match=f"1 to {max(known)}" if known else "none at all"):
+            find_codec(compression, level)
