@@ -9,7 +9,9 @@ import click
 
 from layerkit.build.builder import Builder, BuiltImage
 from layerkit.cli.environment import (
+    Access,
     ReferenceType,
+    access_options,
     host_platform,
     open_registry,
     open_store,
@@ -48,7 +50,7 @@ from layerkit.transfer import Copy
 @click.option("--push", is_flag=True, help="Push the image to the registries of its tags.")
 @click.option("-o", "--output", "outputs", multiple=True, metavar="oci:DIR", help="Also write an OCI image layout.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP to registries that are not on this machine.")
+@access_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
 def build(
     unexpected: tuple[str, ...],
@@ -58,7 +60,7 @@ def build(
     push: bool,
     outputs: tuple[str, ...],
     variables: tuple[str, ...],
-    insecure: bool,
+    access: Access,
     quiet: bool,
 ) -> None:
     """Build the image that a spec file describes, into the local store.
@@ -80,7 +82,7 @@ def build(
         # `${arch}` and the others are of the platform that is built for.
         spec = load(platform=platform)
     references = _references(spec, tags, push=push)
-    digest = asyncio.run(_build(spec, platform, references, folders, push=push, insecure=insecure, quiet=quiet))
+    digest = asyncio.run(_build(spec, platform, references, folders, push=push, access=access, quiet=quiet))
     Output(quiet=quiet).answer(digest)
 
 
@@ -91,7 +93,7 @@ async def _build(
     folders: list[tuple[Path, str]],
     *,
     push: bool,
-    insecure: bool,
+    access: Access,
     quiet: bool,
 ) -> str:
     output = Output(quiet=quiet)
@@ -99,7 +101,7 @@ async def _build(
     output.note(f"building {spec.name} for {platform}")
     builder = Builder(
         store=store,
-        open_registry=lambda reference: open_registry(reference, insecure=insecure),
+        open_registry=lambda reference: open_registry(reference, access),
         progress=StepLog(output, verb="pulled"),
     )
     built = await builder.build(spec, platform)
@@ -114,7 +116,7 @@ async def _build(
         await _write_layout(store, built, names, folder, output)
     if push:
         for reference in references:
-            await push_image(store, reference, output, insecure=insecure)
+            await push_image(store, reference, output, access)
     return built.manifest.digest
 
 

@@ -2,9 +2,12 @@
 
 import os
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -13,6 +16,8 @@ from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, parse_reference
 from layerkit.oci.repository import Registry
+
+T = TypeVar("T")
 
 
 def data_folder() -> Path:
@@ -56,14 +61,71 @@ class ReferenceType(click.ParamType[Reference]):
             self.fail(error.message, param, ctx)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to reach registries, as the command line says: the same options for every command that talks to them."""
+
+    insecure: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    authfile: Path | None = None
+
+
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_ACCESS_OPTIONS: Final = (
+    click.option(
+        "--insecure", is_flag=True, help="Allow plain HTTP and unknown certificates at registries of other machines."
+    ),
+    click.option("--ca", type=_FILE, metavar="FILE", help="Trust what is signed with this certificate, too."),
+    click.option("--cert", type=_FILE, metavar="FILE", help="Show registries this certificate; needs --key."),
+    click.option("--key", type=_FILE, metavar="FILE", help="The key of --cert."),
+    click.option("--authfile", type=_FILE, metavar="FILE", help="Credentials, as docker and podman keep them."),
+)
+
+
+def access_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Add the options of `Access` to a command, which gets them as its keyword `access`."""
+
+    @wraps(command)
+    def run(
+        *arguments: Any,
+        insecure: bool,
+        ca: Path | None,
+        cert: Path | None,
+        key: Path | None,
+        authfile: Path | None,
+        **options: Any,
+    ) -> T:
+        if (cert is None) != (key is None):
+            raise click.UsageError("--cert and --key go together.")
+        access = Access(insecure=insecure, ca=ca, certificate=cert, key=key, authfile=authfile)
+        return command(*arguments, access=access, **options)
+
+    for option in reversed(_ACCESS_OPTIONS):
+        run = option(run)
+    return run
+
+
 @asynccontextmanager
-async def open_registry(reference: Reference, *, insecure: bool = False) -> AsyncIterator[Registry]:
-    """The registry of a reference, with the user's credentials for it."""
+async def open_registry(reference: Reference, access: Access = Access()) -> AsyncIterator[Registry]:
+    """The registry of a reference, with the user's credentials and certificates for it."""
     # Not at the top: the HTTP client takes 0.3 s to import, and a build that talks to nobody needs none of it.
     from layerkit.remote.client import Connection, open_client  # noqa: PLC0415
     from layerkit.remote.credentials import find_credentials, read_sources  # noqa: PLC0415
     from layerkit.remote.repository import RemoteRegistry  # noqa: PLC0415
+    from layerkit.remote.tls import Certificates, certificate_folders, find_certificates, make_context  # noqa: PLC0415
 
-    credentials = await find_credentials(reference, read_sources(os.environ))
-    async with open_client(Connection(host=reference.host, credentials=credentials, insecure=insecure)) as client:
+    credentials = await find_credentials(reference, read_sources(os.environ, access.authfile))
+    certificates = find_certificates(reference.host, certificate_folders(os.environ)) + Certificates(
+        authorities=(access.ca,) if access.ca else (),
+        pairs=((access.certificate, access.key),) if access.certificate and access.key else (),
+    )
+    connection = Connection(
+        host=reference.host,
+        credentials=credentials,
+        insecure=access.insecure,
+        tls=make_context(certificates, verify=not access.insecure) if certificates or access.insecure else None,
+    )
+    async with open_client(connection) as client:
         yield RemoteRegistry(client)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from layerkit.cli.environment import ReferenceType, open_registry, open_store
+from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
 from layerkit.cli.output import Output, format_descriptor
 from layerkit.image.select import choose_platform
 from layerkit.oci.codec import encode_json
@@ -23,9 +23,9 @@ from layerkit.sizes import format_size
 @click.argument("reference", type=ReferenceType(), metavar="REF")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index.")
 @click.option("--remote", is_flag=True, help="Ask the registry, even if the local store has the image.")
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP to a registry that is not on this machine.")
+@access_options
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def inspect(reference: Reference, *, platform: str | None, remote: bool, insecure: bool, form: str) -> None:
+def inspect(reference: Reference, *, platform: str | None, remote: bool, form: str, access: Access) -> None:
     """Show the manifest, layers and config of an image: of the local store, else of its registry.
 
     \b
@@ -36,7 +36,7 @@ def inspect(reference: Reference, *, platform: str | None, remote: bool, insecur
         wanted = parse_platform(platform) if platform else None
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    shown = asyncio.run(_inspect(reference.with_default_tag(), wanted, remote=remote, insecure=insecure))
+    shown = asyncio.run(_inspect(reference.with_default_tag(), wanted, access, remote=remote))
     Output(quiet=False).answer(shown.as_json() if form == "json" else shown.as_text())
 
 
@@ -89,7 +89,7 @@ class _Shown:
         return [f"{name:<9} {value}" for name, value in rows.items() if value]
 
 
-async def _inspect(reference: Reference, platform: Platform | None, *, remote: bool, insecure: bool) -> _Shown:
+async def _inspect(reference: Reference, platform: Platform | None, access: Access, *, remote: bool) -> _Shown:
     if not remote:
         local = open_store().repository(RepositoryName(reference.name))
         try:
@@ -98,7 +98,7 @@ async def _inspect(reference: Reference, platform: Platform | None, *, remote: b
             pass
         else:
             return await _read(local, reference, platform)
-    async with open_registry(reference, insecure=insecure) as registry:
+    async with open_registry(reference, access) as registry:
         return await _read(registry.repository(reference.path), reference, platform)
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from layerkit.cli.environment import ReferenceType, open_registry, open_store
+from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
 from layerkit.cli.output import Output, StepLog
 from layerkit.oci.reference import Reference, RepositoryName
 from layerkit.transfer import Copy
@@ -12,9 +12,9 @@ from layerkit.transfer import Copy
 
 @click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
 @click.argument("reference", type=ReferenceType(), metavar="REF")
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP to a registry that is not on this machine.")
+@access_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
-def pull(reference: Reference, *, insecure: bool, quiet: bool) -> None:
+def pull(reference: Reference, *, access: Access, quiet: bool) -> None:
     """Pull an image, for all its platforms, into the local store.
 
     \b
@@ -22,14 +22,14 @@ def pull(reference: Reference, *, insecure: bool, quiet: bool) -> None:
     layerkit pull localhost:5000/hello@sha256:...
     """
     output = Output(quiet=quiet)
-    output.answer(asyncio.run(_pull(reference.with_default_tag(), output, insecure=insecure)))
+    output.answer(asyncio.run(_pull(reference.with_default_tag(), output, access)))
 
 
-async def _pull(reference: Reference, output: Output, *, insecure: bool) -> str:
+async def _pull(reference: Reference, output: Output, access: Access) -> str:
     destination = open_store().repository(RepositoryName(reference.name))
     log = StepLog(output, verb="pulled")
     output.note(f"pulling {reference}")
-    async with open_registry(reference, insecure=insecure) as registry:
+    async with open_registry(reference, access) as registry:
         source = registry.repository(reference.path)
         manifest = await source.get_manifest(reference.target)
         tags = [reference.tag] if reference.tag and not reference.digest else []

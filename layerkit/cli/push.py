@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from layerkit.cli.environment import ReferenceType, open_registry, open_store
+from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
 from layerkit.cli.output import Output, StepLog
 from layerkit.content.layout import Layout
 from layerkit.image.image import BASE_NAME
@@ -17,25 +17,25 @@ from layerkit.transfer import Copy
 
 @click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
 @click.argument("reference", type=ReferenceType(), metavar="REF")
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP to a registry that is not on this machine.")
+@access_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
-def push(reference: Reference, *, insecure: bool, quiet: bool) -> None:
+def push(reference: Reference, *, access: Access, quiet: bool) -> None:
     """Push an image of the local store to the registry that its name says.
 
     \b
     layerkit push localhost:5000/hello:1
     """
     output = Output(quiet=quiet)
-    output.answer(asyncio.run(push_image(open_store(), reference.with_default_tag(), output, insecure=insecure)))
+    output.answer(asyncio.run(push_image(open_store(), reference.with_default_tag(), output, access)))
 
 
-async def push_image(store: Layout, reference: Reference, output: Output, *, insecure: bool) -> Digest:
+async def push_image(store: Layout, reference: Reference, output: Output, access: Access) -> Digest:
     """Push the image that the store has under this name; the answer is its digest."""
     source = store.repository(RepositoryName(reference.name))
     manifest = await source.get_manifest(reference.target)
     log = StepLog(output, verb="pushed")
     output.note(f"pushing {reference}")
-    async with open_registry(reference, insecure=insecure) as registry:
+    async with open_registry(reference, access) as registry:
         copy = Copy(
             source=source,
             destination=registry.repository(reference.path),

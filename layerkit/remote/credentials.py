@@ -45,30 +45,31 @@ class _Secret(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class CredentialSource:
-    """One credential file, or its content given otherwise. `origin` names it in errors."""
+    """One credential file, or its content given otherwise. `origin` names it in errors; a `bare` one is the oldest
+    form, where what is below `auths` stands alone."""
 
     origin: str
     content: bytes
+    bare: bool = False
 
 
-def read_sources(environment: Mapping[str, str]) -> list[CredentialSource]:
+def read_sources(environment: Mapping[str, str], authfile: Path | None = None) -> list[CredentialSource]:
     """What there is of the places where docker and podman keep credentials, the most specific first.
 
-    REGISTRY_AUTH_FILE, DOCKER_AUTH_CONFIG, `containers/auth.json` below XDG_RUNTIME_DIR and XDG_CONFIG_HOME,
-    DOCKER_CONFIG or `~/.docker`. Raises Unauthorized for a file that was named and cannot be read.
+    `authfile`, REGISTRY_AUTH_FILE, DOCKER_AUTH_CONFIG, `containers/auth.json` below XDG_RUNTIME_DIR and
+    XDG_CONFIG_HOME, DOCKER_CONFIG or `~/.docker`, `~/.dockercfg`. Raises Unauthorized for a file that was named and
+    cannot be read.
     """
     sources = []
-    named = environment.get("REGISTRY_AUTH_FILE", "")
-    if named:
-        try:
-            sources.append(CredentialSource(named, Path(named).read_bytes()))
-        except OSError as error:
-            raise Unauthorized(f"REGISTRY_AUTH_FILE={named} cannot be read: {error.strerror}") from error
+    if authfile is not None:
+        sources.append(_read_named(authfile, "--authfile "))
+    if named := environment.get("REGISTRY_AUTH_FILE", ""):
+        sources.append(_read_named(Path(named), "REGISTRY_AUTH_FILE="))
     if inline := environment.get("DOCKER_AUTH_CONFIG", ""):
         sources.append(CredentialSource("DOCKER_AUTH_CONFIG", inline.encode()))
     for path in _default_paths(environment):
         try:
-            sources.append(CredentialSource(str(path), path.read_bytes()))
+            sources.append(CredentialSource(str(path), path.read_bytes(), bare=path.name == ".dockercfg"))
         except OSError:
             continue
     return sources
@@ -84,7 +85,7 @@ async def find_credentials(reference: Reference, sources: Sequence[CredentialSou
             # Nothing in it is no credentials, as in docker: REGISTRY_AUTH_FILE=/dev/null.
             continue
         try:
-            file = decode_json(source.content, _File)
+            file = _decode(source)
         except ValueError as error:
             raise Unauthorized(f"{source.origin} is no credential file: {error}") from error
         for key in _keys(reference):
@@ -102,12 +103,26 @@ async def find_credentials(reference: Reference, sources: Sequence[CredentialSou
     return None
 
 
+def _read_named(path: Path, named_by: str) -> CredentialSource:
+    try:
+        return CredentialSource(str(path), path.read_bytes())
+    except OSError as error:
+        raise Unauthorized(f"{named_by}{path} cannot be read: {error.strerror}") from error
+
+
+def _decode(source: CredentialSource) -> _File:
+    if source.bare:
+        return _File(auths=decode_json(source.content, dict[str, _Entry]))
+    return decode_json(source.content, _File)
+
+
 def _default_paths(environment: Mapping[str, str]) -> Iterator[Path]:
     home = Path(environment.get("HOME") or "~").expanduser()
     runtime = environment.get("XDG_RUNTIME_DIR", "")
     yield Path(runtime, "containers/auth.json") if runtime else Path(f"/run/containers/{os.getuid()}/auth.json")
     yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers", "auth.json")
     yield Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
+    yield home / ".dockercfg"
 
 
 def _keys(reference: Reference) -> Iterator[str]:

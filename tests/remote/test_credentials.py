@@ -86,8 +86,9 @@ class TestWhereTheyAre:
         ]
 
     def test_the_home_folder_has_the_defaults(self, tmp_path: Path) -> None:
-        for name in (".config/containers/auth.json", ".docker/config.json"):
-            (tmp_path / name).parent.mkdir(parents=True)
+        names = (".config/containers/auth.json", ".docker/config.json", ".dockercfg")
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text("{}")
         environment = {
             "HOME": str(tmp_path),
@@ -96,7 +97,20 @@ class TestWhereTheyAre:
             "XDG_RUNTIME_DIR": str(tmp_path),
         }
         found = [s.origin for s in read_sources(environment)]
-        assert found == [f"{tmp_path}/.config/containers/auth.json", f"{tmp_path}/.docker/config.json"]
+        assert found == [f"{tmp_path}/{name}" for name in names]
+
+    async def test_the_oldest_file_has_its_entries_at_the_top(self, tmp_path: Path) -> None:
+        (tmp_path / ".dockercfg").write_text(json.dumps({f"https://{HOST}/v1/": {**encoded("alice"), "email": ""}}))
+        sources = read_sources({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)})
+        assert await find(*sources) == Credentials("alice", "s3cret")
+
+    def test_what_the_command_line_names_comes_first(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.json").write_text("mine")
+        (tmp_path / "named.json").write_text("named")
+        environment = {"REGISTRY_AUTH_FILE": f"{tmp_path}/named.json", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/"}
+        assert [s.content for s in read_sources(environment, tmp_path / "mine.json")] == [b"mine", b"named"]
+        with pytest.raises(Unauthorized, match=r"--authfile .*absent\.json cannot be read: No such file"):
+            read_sources(environment, tmp_path / "absent.json")
 
     def test_there_may_be_none(self, tmp_path: Path) -> None:
         assert read_sources({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}) == []
