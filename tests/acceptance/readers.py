@@ -1,0 +1,106 @@
+"""The readers of the acceptance matrix: an image in a layout in, the tree that each program makes of it out."""
+
+import json
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+from tests.acceptance.image import TAG
+from tests.acceptance.tree import Tree, read_folder, read_tars
+from tests.engines import Client, run_buildah, run_docker, run_podman
+from tests.programs import locate, run_program
+
+NAME: Final = f"matrix:{TAG}"
+
+DOCKER_OPTIONS: Final = ("--bridge", "none", "--iptables=false")
+"""Of an engine whose containers have no network: it stands beside others and changes nothing of the machine's."""
+
+
+def read_by_skopeo(layout: Path, scratch: Path) -> Tree:
+    archive = scratch / "skopeo.tar"
+    run_program("skopeo", "copy", f"oci:{layout}:{TAG}", f"docker-archive:{archive}:{NAME}")
+    with tarfile.open(archive) as tar:
+        (image,) = json.load(_open(tar, "manifest.json"))
+        return read_tars(_open(tar, layer) for layer in image["Layers"])
+
+
+def _open(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    member = tar.extractfile(name)
+    assert member is not None, name
+    return member
+
+
+def read_by_umoci(layout: Path, scratch: Path) -> Tree:
+    run_program("umoci", "unpack", "--image", f"{layout}:{TAG}", scratch / "bundle")
+    return read_folder(scratch / "bundle/rootfs")
+
+
+def read_by_podman(layout: Path, scratch: Path) -> Tree:
+    archive = scratch / "podman.tar"
+    run_program("skopeo", "copy", f"oci:{layout}:{TAG}", f"oci-archive:{archive}:{NAME}")
+    with run_podman() as podman:
+        podman("load", "-i", archive)
+        root = podman("image", "mount", f"localhost/{NAME}").strip()
+        try:
+            return read_folder(Path(root))
+        finally:
+            podman("image", "umount", "--all")
+
+
+def read_by_buildah(layout: Path, scratch: Path) -> Tree:
+    with run_buildah() as buildah:
+        container = buildah("from", f"oci:{layout}:{TAG}").strip()
+        try:
+            return read_folder(Path(buildah("mount", container).strip()))
+        finally:
+            buildah("umount", container)
+
+
+def export_from_docker(docker: Client, name: str, scratch: Path) -> Tree:
+    """What `docker export` writes of a container of the image."""
+    container = docker("create", name).strip()
+    try:
+        docker("export", "-o", scratch / "export.tar", container)
+    finally:
+        docker("rm", container)
+    with (scratch / "export.tar").open("rb") as file:
+        return read_tars([file])
+
+
+def mount_from_docker(docker: Client, name: str, scratch: Path) -> Tree:
+    """What the layers of the image are on docker's disk, mounted as docker does: by their short names."""
+    driver = json.loads(docker("inspect", name))[0]["GraphDriver"]
+    assert driver["Name"] == "overlay2", driver
+    folders = [Path(driver["Data"]["UpperDir"]), *map(Path, driver["Data"]["LowerDir"].split(":"))]
+    data = folders[0].parent.parent
+    # All of their paths are longer than the page that the kernel takes.
+    lower = ":".join(f"l/{(folder.parent / 'link').read_text()}" for folder in folders)
+    target = scratch / "merged"
+    target.mkdir()
+    mount = [locate("mount"), "-t", "overlay", "-o", f"ro,lowerdir={lower}", "matrix"]
+    subprocess.run([*mount, target], check=True, cwd=data, capture_output=True)
+    try:
+        return read_folder(target)
+    finally:
+        subprocess.run([locate("umount"), target], check=True, capture_output=True)
+
+
+READERS: Final[dict[str, Callable[[Path, Path], Tree]]] = {
+    "skopeo": read_by_skopeo,
+    "umoci": read_by_umoci,
+    "podman": read_by_podman,
+    "buildah": read_by_buildah,
+}
+"""All but docker, of which one engine gives two trees: see `read_by_docker`."""
+
+
+def read_by_docker(name: str, scratch: Path) -> dict[str, Tree]:
+    """`name` is of an image in a registry."""
+    with run_docker(*DOCKER_OPTIONS) as docker:
+        docker("pull", "-q", name)
+        return {
+            "docker": mount_from_docker(docker, name, scratch),
+            "docker export": export_from_docker(docker, name, scratch),
+        }

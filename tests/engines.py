@@ -1,0 +1,109 @@
+"""The engines: docker with its own data folder, socket and pid, podman and buildah with their own stores.
+
+Each is a context, of which the folders of tests that need it make fixtures of their own scope.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.programs import locate, run_program
+
+_CONTAINERS_CONF = """\
+# What an engine needs inside a container or on a small machine: limits that everyone may set, and a runtime that
+# does with any version of cgroups.
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+"""
+
+
+@dataclass(frozen=True)
+class Client:
+    """A program with the arguments that every call of it has."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str | Path) -> str:
+        return run_program(*self.arguments, *arguments, environment=self.environment)
+
+
+@contextmanager
+def run_docker(*options: str) -> Iterator[Client]:
+    """A client of an engine that is started for the tests, and ended by its pid."""
+    folder = Path(tempfile.mkdtemp(prefix="lk-docker-"))
+    host = f"unix://{folder}/docker.sock"
+    log = folder / "log"
+    # systemd's way of being told that a service is ready (sd_notify): no polling.
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ready.bind(str(folder / "ready"))
+    ready.settimeout(60)
+    with ready, log.open("w") as output:
+        engine = subprocess.Popen(
+            [
+                locate("dockerd"),
+                *("--data-root", folder / "data"),
+                *("--exec-root", folder / "exec"),
+                *("--pidfile", folder / "pid"),
+                *("--host", host),
+                *("--log-level", "warn"),
+                *options,
+            ],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "NOTIFY_SOCKET": str(folder / "ready")},
+            start_new_session=True,
+        )
+        try:
+            ready.recv(4096)
+        except TimeoutError:
+            os.killpg(engine.pid, signal.SIGKILL)
+            pytest.fail(f"the docker engine did not start:\n{log.read_text()}")
+    try:
+        yield Client(("docker", "--host", host), {"DOCKER_CONFIG": str(folder / "config")})
+    finally:
+        engine.send_signal(signal.SIGTERM)
+        try:
+            engine.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(engine.pid, signal.SIGKILL)
+            engine.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def run_podman() -> Iterator[Client]:
+    # Not tmp_path: the path of a runroot has at most 50 characters.
+    folder = Path(tempfile.mkdtemp(prefix="lk-podman-"))
+    configuration = folder / "containers.conf"
+    configuration.write_text(_CONTAINERS_CONF)
+    folders = ("--root", str(folder / "root"), "--runroot", str(folder / "run"))
+    client = Client(("podman", *folders), {"CONTAINERS_CONF": str(configuration)})
+    try:
+        yield client
+    finally:
+        client("rm", "--all", "--force")
+        client("rmi", "--all", "--force")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def run_buildah() -> Iterator[Client]:
+    folder = Path(tempfile.mkdtemp(prefix="lk-buildah-"))
+    client = Client(("buildah", "--root", str(folder / "root"), "--runroot", str(folder / "run")))
+    try:
+        yield client
+    finally:
+        client("rm", "--all")
+        shutil.rmtree(folder, ignore_errors=True)
