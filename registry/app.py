@@ -25,6 +25,7 @@ from layerkit.files import replace_file, sync_folder
 from layerkit.oci.errors import StorageFull
 from registry.config import Address, Configuration, LogFormat, LogLevel
 from registry.handlers.dispatch import Check, Dispatcher
+from registry.handlers.proxies import Proxies
 from registry.handlers.server import HTTPServer
 from registry.local import LocalRegistry
 from registry.logs import RequestLog
@@ -153,7 +154,7 @@ async def _run_worker(
             observers=observers,
             checks=checks,
             warnings=configuration.warnings,
-            trusted_proxies=configuration.trusted_proxies,
+            proxies=Proxies(configuration.trusted_proxies),
         )
         runner = web.ServerRunner(HTTPServer(dispatcher), shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()

@@ -88,6 +88,8 @@ class RequestLog:
             ("received", str(seen.received)),
             ("sent", str(seen.sent)),
         ]
+        if seen.user:
+            pairs.append(("user", quote(seen.user)))
         if seen.repository:
             pairs.append(("repository", quote(seen.repository)))
         if seen.reference:

@@ -8,8 +8,8 @@ from typing import Protocol
 class Observation:
     """`handler` is the kind of endpoint, `reference` a tag or digest, `error` the code of the first error.
 
-    `seconds` is the time to the answer, `received` and `sent` are bytes of the bodies. Not frozen, because making a
-    frozen one takes four times as long, and one is made for each request.
+    `user` is empty where the registry has none. `seconds` is the time to the answer, `received` and `sent` are bytes of
+    the bodies. Not frozen, because making a frozen one takes four times as long, and one is made for each request.
     """
 
     id: str
@@ -17,6 +17,7 @@ class Observation:
     method: str
     path: str
     remote: str
+    user: str
     agent: str
     repository: str
     reference: str

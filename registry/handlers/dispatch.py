@@ -1,11 +1,11 @@
 """The way of every request: parse it into a call, find its handler, give it its Repository, answer errors, tell it.
 
-Outside `/v2/` there is one path: `/healthz`, 200 as long as the registry can serve, else 503.
+Outside `/v2/` there are two paths: `/healthz`, 200 as long as the registry can serve, else 503, and `/token` where
+there are users.
 """
 
 import asyncio
 import contextlib
-import ipaddress
 import itertools
 import os
 import re
@@ -41,7 +41,10 @@ from layerkit.oci.request import (
     parse_request,
 )
 from registry.handlers import blobs, lists, manifests, uploads
+from registry.handlers.authorize import TOKEN_PATH, Entrance
 from registry.handlers.errors import API_VERSION, error_response, unexpected_response
+from registry.handlers.proxies import Proxies
+from registry.handlers.token import answer_token
 from registry.observe import Observation, Observer
 
 Handler = Callable[[web.BaseRequest, Any, Any], Awaitable[web.StreamResponse]]
@@ -86,15 +89,17 @@ _KINDS: Final[Mapping[type[Request], str]] = {
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request on its way; `call` is unknown until it is parsed, `error` empty until there is one."""
+    """One request on its way; `call` is unknown until it is parsed, `error` empty until there is one, and `user`
+    where the registry has none."""
 
     call: Request | None = None
     kind: str = "base"
     error: str = ""
+    user: str = ""
 
 
 class Dispatcher:
-    """Answers every request that the HTTP server could read."""
+    """Answers every request that the HTTP server could read. Without an `entrance` everybody may do everything."""
 
     def __init__(
         self,
@@ -103,13 +108,15 @@ class Dispatcher:
         observers: Sequence[Observer] = (),
         checks: Mapping[str, Check] | None = None,
         warnings: Sequence[str] = (),
-        trusted_proxies: Sequence[str] = (),
+        proxies: Proxies | None = None,
+        entrance: Entrance | None = None,
     ) -> None:
         self._registry = registry
+        self._entrance = entrance
         self._observers = observers
         self._checks = checks or {}
         self._warnings = [f'299 - "{_escape(text)}"' for text in warnings]
-        self._trusted_proxies = [ipaddress.ip_network(network) for network in trusted_proxies]
+        self._proxies = proxies or Proxies()
         prefix = os.urandom(6).hex()
         self._ids = (f"{prefix}-{number:x}" for number in itertools.count(1))
         self._in_flight = 0
@@ -152,13 +159,16 @@ class Dispatcher:
             self._begin(exchange, None)
             return await self._health()
         try:
+            if path == TOKEN_PATH and self._entrance is not None:
+                self._begin(exchange, None, kind="token")
+                return await self._give_token(http, exchange, self._entrance)
             try:
                 call = _parse(http.method, path, query)
             except OCIError:
                 self._begin(exchange, None)
                 raise
             self._begin(exchange, call)
-            return await self._handle(http, call)
+            return await self._enter(http, call, exchange)
         except OCIError as error:
             exchange.error = error.code
             return error_response(error)
@@ -168,14 +178,32 @@ class Dispatcher:
             exchange.error = "UNKNOWN"
             return unexpected_response(error, http)
 
-    async def _handle(self, http: web.BaseRequest, call: Request) -> web.StreamResponse:
+    async def _enter(self, http: web.BaseRequest, call: Request, exchange: _Exchange) -> web.StreamResponse:
+        if self._entrance is None:
+            return await self._handle(http, call, self._registry)
+        try:
+            caller = await self._entrance.admit(http, call)
+        except OCIError as error:
+            exchange.error = error.code
+            return self._entrance.refuse(http, call, error)
+        exchange.user = caller.name
+        return await self._handle(http, *await self._entrance.narrow(caller, call, self._registry))
+
+    async def _give_token(self, http: web.BaseRequest, exchange: _Exchange, entrance: Entrance) -> web.StreamResponse:
+        try:
+            return await answer_token(http, entrance)
+        except OCIError as error:
+            exchange.error = error.code
+            return entrance.refuse_token(error)
+
+    async def _handle(self, http: web.BaseRequest, call: Request, registry: Registry) -> web.StreamResponse:
         match call:
             case Ping():
                 return web.Response(body=b"{}", content_type="application/json")
             case ListRepositories():
-                return await lists.list_repositories(http, call, self._registry)
+                return await lists.list_repositories(http, call, registry)
             case _:
-                return await _ROUTES[type(call)].answer(http, call, self._registry.repository(call.repository))
+                return await _ROUTES[type(call)].answer(http, call, registry.repository(call.repository))
 
     async def _health(self) -> web.Response:
         """Each part with "ok" or what is wrong with it."""
@@ -194,9 +222,9 @@ class Dispatcher:
             headers={"Cache-Control": "no-store"},
         )
 
-    def _begin(self, exchange: _Exchange, call: Request | None) -> None:
+    def _begin(self, exchange: _Exchange, call: Request | None, kind: str = "base") -> None:
         exchange.call = call
-        exchange.kind = "base" if call is None else _KINDS[type(call)]
+        exchange.kind = kind if call is None else _KINDS[type(call)]
         for observer in self._observers:
             observer.began(exchange.kind)
 
@@ -217,7 +245,8 @@ class Dispatcher:
             handler=exchange.kind,
             method=http.method,
             path=http.raw_path,
-            remote=self._client_address(http),
+            remote=self._proxies.client_address(http),
+            user=exchange.user,
             agent=http.headers.get("User-Agent", ""),
             repository=getattr(call, "repository", ""),
             reference=getattr(call, "reference", None) or getattr(call, "digest", None) or "",
@@ -230,24 +259,6 @@ class Dispatcher:
         )
         for observer in self._observers:
             observer.ended(observation)
-
-    def _client_address(self, http: web.BaseRequest) -> str:
-        """The peer's, or what a trusted proxy says of its own."""
-        peer = http.remote or ""
-        if not self._trusted_proxies or not self._is_trusted(peer):
-            return peer
-        forwarded = http.headers.get("X-Forwarded-For", "")
-        for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
-            if not self._is_trusted(hop):
-                return hop[:64]
-        return peer
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted_proxies)
 
 
 def _parse(method: str, path: str, query: str) -> Request:

@@ -1,0 +1,97 @@
+"""Who may do what: rules that only ever allow, and the union of all that speak of a user.
+
+    access:
+      - {repository: "team/**", groups: [dev], actions: [pull, push]}
+      - {repository: "**", users: ["*"], actions: [pull]}
+
+`*` stands for a part of one component of a repository's name, `**` for any number of components.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from layerkit.oci.scope import CATALOG, Scope
+
+ANONYMOUS: Final = "anonymous"
+"""The name of whoever does not sign in; no user may have it."""
+
+SIGNED_IN: Final = "*"
+"""In the `users` of a rule: everybody but the anonymous."""
+
+EVERY_REPOSITORY: Final = "**"
+
+
+_PARTS: Final = re.compile(r"(?<![^/])\*\*/|\*\*|\*|[^*]+")
+_WILDCARDS: Final = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
+
+
+class Action(StrEnum):
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+
+
+ALL_ACTIONS: Final = frozenset(Action)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """These users, and the members of these groups, may do these actions in the repositories of this pattern."""
+
+    repository: str
+    actions: frozenset[Action]
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """All rules together. What the anonymous may do, everybody may."""
+
+    rules: tuple[Rule, ...] = ()
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def actions_of(self, user: str, repository: str) -> frozenset[Action]:
+        """What `user` may do in a repository, whether that exists or not."""
+        rules = (rule for rule in self._rules_of(user) if _compile(rule.repository).fullmatch(repository))
+        return frozenset[Action]().union(*(rule.actions for rule in rules))
+
+    def permits(self, user: str, scope: Scope) -> bool:
+        """Whether `user` has all that the scope asks for."""
+        return any(granted.covers(scope) for granted in self.grant(user, [scope]))
+
+    def grant(self, user: str, scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+        """What of `scopes` the user may have. Scopes of other things than repositories and the catalog are left out."""
+        granted = []
+        for scope in scopes:
+            if scope == CATALOG and self.has_rights(user):
+                granted.append(CATALOG)
+            elif scope.type == "repository":
+                allowed = frozenset(map(str, self.actions_of(user, scope.name)))
+                actions = allowed if "*" in scope.actions else allowed & scope.actions
+                if actions:
+                    granted.append(Scope("repository", scope.name, actions))
+        return tuple(granted)
+
+    def has_rights(self, user: str) -> bool:
+        """Whether there is anything that `user` may do. Who signed in may at least see that there is nothing."""
+        return user != ANONYMOUS or any(self._rules_of(user))
+
+    def may_pull_everything(self, user: str) -> bool:
+        return any(rule.repository == EVERY_REPOSITORY and Action.PULL in rule.actions for rule in self._rules_of(user))
+
+    def _rules_of(self, user: str) -> Iterable[Rule]:
+        names = {ANONYMOUS, user} if user == ANONYMOUS else {ANONYMOUS, SIGNED_IN, user}
+        for rule in self.rules:
+            if rule.users & names or any(user in self.groups.get(group, ()) for group in rule.groups):
+                yield rule
+
+
+@lru_cache(maxsize=1024)
+def _compile(pattern: str) -> re.Pattern[str]:
+    """`a/**` is everything below `a`, `**/a` an `a` at any depth, the top included, `a-*` one component."""
+    return re.compile("".join(_WILDCARDS.get(part) or re.escape(part) for part in _PARTS.findall(pattern)))

@@ -1,0 +1,96 @@
+"""The rules: what they mean for a user and a repository."""
+
+import pytest
+
+from layerkit.oci.scope import CATALOG, Scope, parse_scopes, repository_scope
+from registry.policy.access import ALL_ACTIONS, ANONYMOUS, Access, Action, Rule
+
+PULL = frozenset({Action.PULL})
+PULL_AND_PUSH = frozenset({Action.PULL, Action.PUSH})
+
+
+def rule(repository: str, *users: str, actions: frozenset[Action] = ALL_ACTIONS, group: str = "") -> Rule:
+    groups = frozenset({group}) if group else frozenset[str]()
+    return Rule(repository=repository, users=frozenset(users), groups=groups, actions=actions)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("**", ["a", "a/b/c"], []),
+        ("*", ["a", "a.b"], ["a/b"]),
+        ("team/*", ["team/a"], ["team", "team/a/b", "teams/a", "x/team/a"]),
+        ("team/**", ["team/a", "team/a/b"], ["team", "teams/a"]),
+        ("**/app", ["app", "a/app", "a/b/app"], ["a/happ", "app/a"]),
+        ("a/**/z", ["a/z", "a/b/z", "a/b/c/z"], ["a", "az", "b/z", "a/bz"]),
+        ("app-*", ["app-", "app-1"], ["app", "app-1/x"]),
+        ("a/*/c*", ["a/b/c", "a/b/cd"], ["a/c", "a/b/b/c"]),
+        ("a.b", ["a.b"], ["axb"]),
+    ],
+)
+def test_patterns_are_of_components(pattern: str, matching: list[str], others: list[str]) -> None:
+    access = Access((rule(pattern, "ann"),))
+    for name in matching:
+        assert access.actions_of("ann", name) == ALL_ACTIONS, name
+    for name in others:
+        assert access.actions_of("ann", name) == frozenset(), name
+
+
+def test_rules_add_up_in_any_order() -> None:
+    rules = (rule("**", "*", actions=PULL), rule("team/**", group="dev", actions=PULL_AND_PUSH), rule("team/x", "ann"))
+    for order in (rules, rules[::-1]):
+        access = Access(order, {"dev": frozenset({"ann", "bob"})})
+        assert access.actions_of("ann", "team/x") == ALL_ACTIONS
+        assert access.actions_of("bob", "team/x") == PULL_AND_PUSH
+        assert access.actions_of("cid", "team/x") == PULL
+        assert access.actions_of("bob", "other") == PULL
+        assert access.actions_of(ANONYMOUS, "team/x") == frozenset()
+
+
+def test_what_the_anonymous_may_do_everybody_may() -> None:
+    access = Access((rule("public/**", ANONYMOUS, actions=PULL),))
+    for user in (ANONYMOUS, "ann"):
+        assert access.actions_of(user, "public/a") == PULL
+        assert access.actions_of(user, "private") == frozenset()
+
+
+def test_no_rule_allows_nothing() -> None:
+    assert Access().actions_of("ann", "a") == frozenset()
+    assert not Access().has_rights(ANONYMOUS)
+
+
+def test_a_grant_is_the_intersection() -> None:
+    """WIRE 8: "Grant the *intersection*, never fail, for scopes"; "Unknown scope types ignored"."""
+    access = Access((rule("a", "ann", actions=PULL_AND_PUSH), rule("b", "ann", actions=PULL)))
+    asked = parse_scopes(
+        "repository:a:pull,push,delete repository:b:pull,push repository:c:pull registry:catalog:* "
+        "registry:other:* repository(plugin):a:pull repository:a:*"
+    )
+    assert access.grant("ann", asked) == (
+        repository_scope("a", "pull", "push"),
+        repository_scope("b", "pull"),
+        CATALOG,
+        repository_scope("a", "pull", "push"),
+    )
+    assert access.grant(ANONYMOUS, asked) == ()
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (repository_scope("a", "pull", "push"), True),
+        (repository_scope("a", "pull", "push", "delete"), False),
+        (repository_scope("b", "pull"), False),
+        (CATALOG, True),
+        (Scope("registry", "other", frozenset({"*"})), False),
+    ],
+)
+def test_a_scope_is_permitted_whole_or_not_at_all(scope: Scope, expected: bool) -> None:
+    assert Access((rule("a", "ann", actions=PULL_AND_PUSH),)).permits("ann", scope) is expected
+
+
+def test_everything_is_only_what_a_rule_says_is_everything() -> None:
+    access = Access((rule("**", "ann", actions=PULL), rule("*", "bob")))
+    assert access.may_pull_everything("ann")
+    assert not access.may_pull_everything("bob")
+    assert not access.may_pull_everything(ANONYMOUS)
