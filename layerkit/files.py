@@ -6,6 +6,7 @@ fsync the folder. A crash in between leaves a file that nothing refers to, never
 
 import asyncio
 import errno
+import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -199,6 +200,17 @@ def sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """A lock between processes, and between the threads of one: for one alone, or for all that share it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
     finally:
         os.close(fd)
 

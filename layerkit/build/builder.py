@@ -5,8 +5,6 @@ its bytes -> config -> manifest. Everything lands in the layout that is the loca
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from threading import Event
 from typing import BinaryIO
@@ -29,13 +27,11 @@ from layerkit.oci.digest import Digest
 from layerkit.oci.errors import ManifestInvalid, ManifestUnknown
 from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
 from layerkit.oci.platform import Platform
-from layerkit.oci.reference import Reference, RepositoryName
-from layerkit.oci.repository import Reader, Registry
+from layerkit.oci.reference import RepositoryName
+from layerkit.oci.repository import OpenRegistry, Reader
 from layerkit.progress import SILENT, Activity, Progress, Step, running
 from layerkit.spec.model import LayoutBase, RegistryBase, Scratch, Spec, StoreBase
 from layerkit.transfer import Copy
-
-OpenRegistry = Callable[[Reference], AbstractAsyncContextManager[Registry]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

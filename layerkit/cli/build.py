@@ -97,7 +97,7 @@ async def _build(
     quiet: bool,
 ) -> str:
     output = Output(quiet=quiet)
-    store = open_store()
+    store = open_store(access)
     output.note(f"building {spec.name} for {platform}")
     builder = Builder(
         store=store,

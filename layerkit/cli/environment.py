@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from layerkit.content.layout import Layout
+from layerkit.content.store import Store
 from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, parse_reference
@@ -24,11 +24,6 @@ def data_folder() -> Path:
     """`$XDG_DATA_HOME/layerkit`, by default `~/.local/share/layerkit`."""
     base = os.environ.get("XDG_DATA_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "layerkit"
-
-
-def open_store() -> Layout:
-    """The local store of images."""
-    return Layout(data_folder() / "store", create=True)
 
 
 def host_platform() -> Platform:
@@ -105,6 +100,15 @@ def access_options(command: Callable[..., T]) -> Callable[..., T]:
     for option in reversed(_ACCESS_OPTIONS):
         run = option(run)
     return run
+
+
+def open_store(access: Access = Access()) -> Store:
+    """The local store of images. What it has to bring from registries it brings as `open_registry` would."""
+
+    def reach(reference: Reference) -> AbstractAsyncContextManager[Registry]:
+        return open_registry(reference, access)
+
+    return Store(data_folder() / "store", reach, create=True)
 
 
 @asynccontextmanager

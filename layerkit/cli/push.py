@@ -26,7 +26,7 @@ def push(reference: Reference, *, access: Access, quiet: bool) -> None:
     layerkit push localhost:5000/hello:1
     """
     output = Output(quiet=quiet)
-    output.answer(asyncio.run(push_image(open_store(), reference.with_default_tag(), output, access)))
+    output.answer(asyncio.run(push_image(open_store(access), reference.with_default_tag(), output, access)))
 
 
 async def push_image(store: Layout, reference: Reference, output: Output, access: Access) -> Digest:

@@ -14,8 +14,8 @@ import asyncio
 import fcntl
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
@@ -27,6 +27,7 @@ from layerkit.files import (
     FileBlob,
     HashingFile,
     Progress,
+    locked_folder,
     make_folder,
     readable_errors,
     replace_file,
@@ -65,10 +66,14 @@ class _Marker(msgspec.Struct):
 
 
 class Layout:
-    """The Registry of one layout. `create` begins it where the folder is missing or empty."""
+    """The Registry of one layout. `create` begins it where the folder is missing or empty.
+
+    `hold`, `size_of` and `bring` are for a layout that knows more than its files (`content/store.py`).
+    """
 
     def __init__(self, root: Path, *, create: bool = False) -> None:
         self.root = root
+        self._entries: tuple[tuple[int, ...], tuple[Descriptor, ...]] = ((), ())
         if create and not (root / "oci-layout").exists():
             self._begin()
         try:
@@ -85,12 +90,32 @@ class Layout:
         names = {name for entry in self.entries() if (name := _full_name(entry)[0])}
         return page_of(names, limit=limit, last=last)
 
+    def hold(self, digests: Iterable[Digest]) -> None:
+        """Content that whoever calls is about to write, or to find here, and counts on from now on."""
+
+    def size_of(self, digest: Digest) -> int | None:
+        """Bytes of this content, None where the layout has none of it."""
+        with readable_errors(str(self.root)):
+            try:
+                return self.path_of(digest).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    async def bring(self, digest: Digest) -> None:
+        """See that the content is in its file, if the layout has it at all."""
+
     def entries(self) -> tuple[Descriptor, ...]:
         """What `index.json` lists."""
         path = self.root / "index.json"
         with readable_errors(str(self.root)):
             try:
-                return decode_json(path.read_bytes(), ImageIndex).manifests or ()
+                with path.open("rb") as file:
+                    status = os.fstat(file.fileno())
+                    # A change gives it another file: who reads many manifests need not parse the list for each.
+                    version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+                    if self._entries[0] != version:
+                        self._entries = version, decode_json(file.read(), ImageIndex).manifests or ()
+                    return self._entries[1]
             except FileNotFoundError:
                 return ()
             except ValueError as error:
@@ -99,7 +124,7 @@ class Layout:
     @contextmanager
     def changed_entries(self) -> Iterator[list[Descriptor]]:
         """The entries, to be changed in place; they are written when the block ends well. One writer at a time."""
-        with readable_errors(str(self.root)), self._locked():
+        with readable_errors(str(self.root)), self.locked():
             entries = list(self.entries())
             before = list(entries)
             yield entries
@@ -119,16 +144,28 @@ class Layout:
         with readable_errors(str(self.root)):
             try:
                 with temporary.open("xb", buffering=BATCH) as file:
+                    # As long as it is written nobody takes it for a leftover.
+                    fcntl.flock(file, fcntl.LOCK_EX)
                     result = write(file)
                     file.flush()
                     os.fsync(file.fileno())
-                target = self.path_of(digest_of(result))
-                make_folder(target.parent)
-                temporary.rename(target)
+                    digest = digest_of(result)
+                    self.hold([digest])
+                    target = self.path_of(digest)
+                    make_folder(target.parent)
+                    temporary.rename(target)
                 sync_folder(target.parent)
             finally:
                 temporary.unlink(missing_ok=True)
         return result
+
+    def blob_unknown(self, digest: Digest) -> BlobUnknown:
+        return BlobUnknown(f"blob {digest} is not in {self.root}")
+
+    def remove(self, digest: Digest) -> None:
+        """Let the content be gone, whoever refers to it."""
+        with readable_errors(str(self.root)):
+            self.path_of(digest).unlink(missing_ok=True)
 
     def read_manifest(self, digest: Digest) -> Manifest | None:
         """The manifest with this digest, listed in `index.json` or not."""
@@ -149,19 +186,14 @@ class Layout:
         except ManifestInvalid:
             return None
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+    def locked(self) -> AbstractContextManager[None]:
+        """The lock of the folder. Not to be taken again by who has it: he would wait for himself."""
+        return locked_folder(self.root)
 
     def _begin(self) -> None:
         with readable_errors(str(self.root)):
             self.root.mkdir(parents=True, exist_ok=True)
-            with self._locked():
+            with self.locked():
                 found = {entry.name for entry in self.root.iterdir()}
                 if "oci-layout" in found:
                     return
@@ -183,20 +215,21 @@ class LayoutRepository:
     layout: Layout
 
     async def stat_blob(self, digest: Digest) -> Descriptor:
-        with readable_errors(str(self.layout.root)):
-            try:
-                size = self.layout.path_of(digest).stat().st_size
-            except FileNotFoundError:
-                raise self._blob_unknown(digest) from None
+        self.layout.hold([digest])
+        size = self.layout.size_of(digest)
+        if size is None:
+            raise self.layout.blob_unknown(digest)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager
     async def open_blob(self, digest: Digest, part: ByteRange | None = None) -> AsyncIterator[FileBlob]:
+        self.layout.hold([digest])
+        await self.layout.bring(digest)
         with readable_errors(str(self.layout.root)):
             try:
                 file = self.layout.path_of(digest).open("rb", buffering=0)
             except FileNotFoundError:
-                raise self._blob_unknown(digest) from None
+                raise self.layout.blob_unknown(digest) from None
         with file:
             size = os.fstat(file.fileno()).st_size
             start, stop = part.resolve(size) if part else (0, size)
@@ -207,7 +240,10 @@ class LayoutRepository:
 
     async def get_manifest(self, reference: Tag | Digest) -> Manifest:
         digest = reference if isinstance(reference, Digest) else self._tags().get(reference)
-        manifest = self.layout.read_manifest(digest) if digest else None
+        if digest is None:
+            raise self._manifest_unknown(reference)
+        self.layout.hold([digest])
+        manifest = self.layout.read_manifest(digest)
         if manifest is None:
             raise self._manifest_unknown(reference)
         return manifest
@@ -226,7 +262,8 @@ class LayoutRepository:
                 raise
 
     async def mount_blob(self, digest: Digest, source: RepositoryName | None) -> bool:  # noqa: ARG002 - all share one folder
-        return self.layout.path_of(digest).exists()
+        self.layout.hold([digest])
+        return self.layout.size_of(digest) is not None
 
     async def start_upload(self, *, algorithm: str = "sha256") -> str:
         upload = f"{new_hash(algorithm).name}-{secrets.token_hex(12)}"
@@ -261,7 +298,8 @@ class LayoutRepository:
 
     async def put_manifest(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
         required = required_digests(manifest.document)
-        missing = [digest for digest in required if not self.layout.path_of(digest).exists()]
+        self.layout.hold([manifest.digest, *required])
+        missing = [digest for digest in required if self.layout.size_of(digest) is None]
         if missing:
             raise ManifestBlobUnknown(
                 f"the manifest refers to content that {self.layout.root} does not have: {', '.join(missing)}",
@@ -275,7 +313,7 @@ class LayoutRepository:
             if digest in required_digests(manifest.document):
                 raise Denied(f"blob {digest} is needed by manifest {manifest.digest}: delete that first")
         await self.stat_blob(digest)
-        self.layout.path_of(digest).unlink(missing_ok=True)
+        self.layout.remove(digest)
 
     async def delete_manifest(self, digest: Digest) -> None:
         await self.stat_manifest(digest)
@@ -286,7 +324,7 @@ class LayoutRepository:
             )
         # An index, perhaps of another name, may have it as a child.
         if not is_needed:
-            self.layout.path_of(digest).unlink(missing_ok=True)
+            self.layout.remove(digest)
 
     async def delete_tag(self, tag: Tag) -> None:
         digest = self._tags().get(tag)
@@ -370,9 +408,6 @@ class LayoutRepository:
             raise BlobUploadUnknown(f"no upload {upload[:80]!r} in {self.layout.root}")
         return self.layout.root / "blobs" / f".upload-{upload}"
 
-    def _blob_unknown(self, digest: Digest) -> BlobUnknown:
-        return BlobUnknown(f"blob {digest} is not in {self.layout.root}")
-
     def _manifest_unknown(self, reference: Tag | Digest) -> ManifestUnknown:
         name = f"{self.name}{'@' if isinstance(reference, Digest) else ':'}{reference}" if self.name else reference
         return ManifestUnknown(f"{name} is not in {self.layout.root}")
@@ -393,6 +428,7 @@ class LayoutUpload:
         await self._file.append(chunk)
 
     async def commit(self, digest: Digest) -> Descriptor:
+        self._repository.layout.hold([digest])
         found = await self._file.publish(self._path, self._repository.layout.path_of(digest), digest)
         if found != digest:
             await self.cancel()

@@ -16,7 +16,7 @@ from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, new_hash
 from layerkit.oci.errors import DigestInvalid, SizeInvalid
 from layerkit.oci.manifest import Manifest
-from layerkit.oci.reference import RepositoryName, Tag
+from layerkit.oci.reference import Reference, RepositoryName, Tag
 
 T = TypeVar("T")
 Item_co = TypeVar("Item_co", covariant=True)
@@ -154,6 +154,10 @@ class Registry(Protocol):
 
     async def list_repositories(self, *, limit: int | None = None, last: str = "") -> Page[RepositoryName]:
         """Those that have a manifest, in byte order, after `last`."""
+
+
+OpenRegistry = Callable[[Reference], AbstractAsyncContextManager[Registry]]
+"""How the registry of a reference is reached, by whoever has no business with its address and credentials."""
 
 
 async def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncIterator[bytes]:

@@ -1,13 +1,15 @@
 """The implementations of the Repository protocol, each with nothing in it."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from layerkit.content.layout import Layout
 from layerkit.content.memory import MemoryRegistry
+from layerkit.content.store import Store
+from layerkit.oci.reference import Reference
 from layerkit.oci.repository import Registry
 from layerkit.remote.client import Connection, open_client
 from layerkit.remote.repository import RemoteRegistry
@@ -15,7 +17,11 @@ from registry.app import open_registry, run_server
 from registry.config import Address, Configuration
 
 
-@pytest.fixture(params=["memory", "layout", "local", "remote"])
+def _reach_nobody(reference: Reference) -> AbstractAsyncContextManager[Registry]:
+    pytest.fail(f"{reference} was asked for")
+
+
+@pytest.fixture(params=["memory", "layout", "store", "local", "remote"])
 async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Registry]:
     async with AsyncExitStack() as stack:
         match request.param:
@@ -23,6 +29,8 @@ async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
                 yield MemoryRegistry()
             case "layout":
                 yield Layout(tmp_path / "layout", create=True)
+            case "store":
+                yield Store(tmp_path / "store", _reach_nobody, create=True)
             case "local":
                 yield await stack.enter_async_context(open_registry(tmp_path / "registry"))
             case "remote":
