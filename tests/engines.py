@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -27,6 +28,9 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 runtime = "runc"
 """
 
+OFFLINE: Final = ("--bridge", "none", "--iptables=false")
+"""Options of an engine whose containers have no network: it stands beside others, and leaves the machine's alone."""
+
 
 @dataclass(frozen=True)
 class Client:
@@ -37,6 +41,22 @@ class Client:
 
     def __call__(self, *arguments: str | Path) -> str:
         return run_program(*self.arguments, *arguments, environment=self.environment)
+
+    def refusal(self, *arguments: str | Path) -> str:
+        """What the program says of what it must not do."""
+        done = subprocess.run(
+            [locate(self.arguments[0]), *self.arguments[1:], *arguments],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=100,
+            env={**os.environ, **self.environment},
+        )
+        if done.returncode == 0:
+            pytest.fail(
+                f"{' '.join(map(str, (*self.arguments, *arguments)))} did not fail:\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout + done.stderr
 
 
 @contextmanager

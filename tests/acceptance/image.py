@@ -30,17 +30,32 @@ def content_of(raw: bytes) -> Content:
     return read
 
 
-async def write_image(folder: Path, fixtures: Iterable[Fixture]) -> Layout:
-    """A layout at `folder` whose tag TAG is an image of all layers of the fixtures."""
+async def write_image(folder: Path, fixtures: Iterable[Fixture], *, stored: Compression | None = None) -> Layout:
+    """A layout at `folder` whose tag TAG is an image of all layers of the fixtures, all `stored` so if it is given."""
+    return await _write(
+        folder,
+        (
+            (fixture.name, *_store(entries, stored or fixture.stored, members=fixture.members))
+            for fixture in fixtures
+            for entries in fixture.layers
+        ),
+    )
+
+
+async def write_tar_image(folder: Path, tar: bytes) -> Layout:
+    """A layout at `folder` whose tag TAG is an image of these bytes as its only layer."""
+    return await _write(folder, [("tar", tar, OCI_LAYER, Digest.of(tar))])
+
+
+async def _write(folder: Path, layers: Iterable[tuple[str, bytes, str, Digest]]) -> Layout:
+    """Of each layer its name, its bytes as they are stored, their media type, and the diff_id."""
     layout = Layout(folder, create=True)
     repository = layout.repository(RepositoryName(""))
     image = Image.empty(parse_platform("linux/amd64")).with_execution({"Cmd": ["/nothing"]})
-    for fixture in fixtures:
-        for entries in fixture.layers:
-            content, media_type, diff_id = _store(fixture, entries)
-            layer = Descriptor(media_type=media_type, digest=Digest.of(content), size=len(content))
-            await repository.put_blob(layer, content_of(content))
-            image = image.with_layer(layer, diff_id, created_by=fixture.name)
+    for name, content, media_type, diff_id in layers:
+        layer = Descriptor(media_type=media_type, digest=Digest.of(content), size=len(content))
+        await repository.put_blob(layer, content_of(content))
+        image = image.with_layer(layer, diff_id, created_by=name)
     image = image.created_at(0)
     raw = image.config.raw
     config = Descriptor(media_type=OCI_CONFIG, digest=Digest.of(raw), size=len(raw))
@@ -49,14 +64,13 @@ async def write_image(folder: Path, fixtures: Iterable[Fixture]) -> Layout:
     return layout
 
 
-def _store(fixture: Fixture, entries: Iterable[Entry]) -> tuple[bytes, str, Digest]:
+def _store(entries: Iterable[Entry], stored: Compression, *, members: bool) -> tuple[bytes, str, Digest]:
     """The bytes of a layer as they are stored, their media type, and the diff_id."""
     sink = io.BytesIO()
-    if fixture.members:
+    if members and stored is Compression.GZIP:
         written = write_layer(entries, sink, compression=Compression.NONE)
         tar = sink.getvalue()
         parts = (tar[start : start + _MEMBER] for start in range(0, len(tar), _MEMBER))
         return b"".join(gzip.compress(part, 1, mtime=0) for part in parts), OCI_LAYER_GZIP, written.diff_id
-    written = write_layer(entries, sink, compression=fixture.stored)
-    assert (written.descriptor.media_type == OCI_LAYER) is (fixture.stored is Compression.NONE)
+    written = write_layer(entries, sink, compression=stored)
     return sink.getvalue(), written.descriptor.media_type, written.diff_id

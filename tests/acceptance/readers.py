@@ -4,18 +4,16 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final
 
 from tests.acceptance.image import TAG
 from tests.acceptance.tree import Tree, read_folder, read_tars
-from tests.engines import Client, run_buildah, run_docker, run_podman
+from tests.engines import Client, run_buildah, run_podman
 from tests.programs import locate, run_program
 
 NAME: Final = f"matrix:{TAG}"
-
-DOCKER_OPTIONS: Final = ("--bridge", "none", "--iptables=false")
-"""Of an engine whose containers have no network: it stands beside others and changes nothing of the machine's."""
 
 
 def read_by_skopeo(layout: Path, scratch: Path) -> Tree:
@@ -24,6 +22,16 @@ def read_by_skopeo(layout: Path, scratch: Path) -> Tree:
     with tarfile.open(archive) as tar:
         (image,) = json.load(_open(tar, "manifest.json"))
         return read_tars(_open(tar, layer) for layer in image["Layers"])
+
+
+def decompress_by_skopeo(layout: Path, scratch: Path) -> Tree:
+    """For layers that no docker-archive takes."""
+    target = scratch / "skopeo"
+    run_program("skopeo", "copy", "--dest-decompress", f"oci:{layout}:{TAG}", f"dir:{target}")
+    manifest = json.loads((target / "manifest.json").read_text())
+    with ExitStack() as stack:
+        layers = [target / layer["digest"].removeprefix("sha256:") for layer in manifest["layers"]]
+        return read_tars([stack.enter_context(layer.open("rb")) for layer in layers])
 
 
 def _open(tar: tarfile.TarFile, name: str) -> IO[bytes]:
@@ -93,14 +101,10 @@ READERS: Final[dict[str, Callable[[Path, Path], Tree]]] = {
     "podman": read_by_podman,
     "buildah": read_by_buildah,
 }
-"""All but docker, of which one engine gives two trees: see `read_by_docker`."""
+"""From the layout, and a folder to work in, to the tree."""
 
-
-def read_by_docker(name: str, scratch: Path) -> dict[str, Tree]:
-    """`name` is of an image in a registry."""
-    with run_docker(*DOCKER_OPTIONS) as docker:
-        docker("pull", "-q", name)
-        return {
-            "docker": mount_from_docker(docker, name, scratch),
-            "docker export": export_from_docker(docker, name, scratch),
-        }
+DOCKER_READERS: Final[dict[str, Callable[[Client, str, Path], Tree]]] = {
+    "docker": mount_from_docker,
+    "docker export": export_from_docker,
+}
+"""From the image of an engine, and a folder to work in, to the tree."""

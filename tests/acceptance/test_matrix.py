@@ -2,20 +2,24 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from layerkit.layer.entry import ROOT
+from layerkit.layer.compress import Compression
+from layerkit.layer.entry import ROOT, Entry, EntryType
+from layerkit.layer.source import FileSource
+from layerkit.layer.tar import encode_header
 from tests.acceptance.fixtures import Fixture, make_fixtures, sparse_fixture
-from tests.acceptance.image import TAG, write_image
-from tests.acceptance.readers import READERS, read_by_docker
+from tests.acceptance.image import TAG, write_image, write_tar_image
+from tests.acceptance.readers import DOCKER_READERS, READERS, decompress_by_skopeo, mount_from_docker
 from tests.acceptance.rules import RULES, find_rule
 from tests.acceptance.tree import Difference, Tree, compare, plan_tree
-from tests.programs import run_program, run_registry
+from tests.engines import OFFLINE, Client, run_docker
+from tests.programs import RegistryProcess, run_program, run_registry
 
 # The image is written once and read once by each: `--dist loadfile` keeps this file in one process.
 # The first test of each reader waits for it to read sixty layers.
@@ -23,7 +27,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 FIXTURES: Final = make_fixtures()
 FOLDERS: Final = [*(fixture.name for fixture in FIXTURES), "sparse"]
-ALL_READERS: Final = [*READERS, "docker", "docker export"]
+ALL_READERS: Final = [*READERS, *DOCKER_READERS]
 
 Differences = dict[str, list[Difference]]
 """By the fixture whose folder they are in."""
@@ -50,7 +54,26 @@ def layout(fixtures: tuple[Fixture, ...], scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def read(layout: Path, scratch: Path) -> Callable[[str], Tree]:
+def registry(scratch: Path) -> Iterator[RegistryProcess]:
+    with run_registry(scratch / "registry") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Client]:
+    with run_docker(*OFFLINE) as client:
+        yield client
+
+
+def push(layout: Path, name: str) -> None:
+    run_program(
+        *("skopeo", "copy", "--preserve-digests", "--dest-tls-verify=false"),
+        *(f"oci:{layout}:{TAG}", f"docker://{name}"),
+    )
+
+
+@pytest.fixture(scope="module")
+def read(layout: Path, scratch: Path, registry: RegistryProcess, docker: Client) -> Callable[[str], Tree]:
     """The tree that a reader makes of the image."""
 
     def scratch_of(reader: str) -> Path:
@@ -59,18 +82,13 @@ def read(layout: Path, scratch: Path) -> Callable[[str], Tree]:
         return folder
 
     @cache
-    def read_docker() -> dict[str, Tree]:
-        with run_registry(scratch / "registry") as registry:
-            name = f"{registry.address}/matrix:{TAG}"
-            run_program(
-                *("skopeo", "copy", "--preserve-digests", "--dest-tls-verify=false"),
-                *(f"oci:{layout}:{TAG}", f"docker://{name}"),
-            )
-            return read_by_docker(name, scratch_of("docker"))
-
-    @cache
     def read_tree(reader: str) -> Tree:
-        return READERS[reader](layout, scratch_of(reader)) if reader in READERS else read_docker()[reader]
+        if reader.startswith("docker"):
+            name = f"{registry.address}/matrix:{TAG}"
+            push(layout, name)
+            docker("pull", "-q", name)
+            return DOCKER_READERS[reader](docker, name, scratch_of(reader))
+        return READERS[reader](layout, scratch_of(reader))
 
     return read_tree
 
@@ -125,3 +143,58 @@ def test_the_plan_holds_what_the_fixtures_are_about(planned: Tree) -> None:
     gone = {"deleted-file/a", "deleted-folder/a/b/c", "deleted-links/one", "opaque/d/old", "made-again/a/old"}
     assert not gone & planned.keys()
     assert planned.keys() >= {"deleted-file/b", "deleted-links/two", "opaque/d/e/new", "made-again/a/new", "twice/a"}
+
+
+async def test_go_reads_the_size_of_a_file_of_8_gib(scratch: Path) -> None:
+    """LAYERS, item 2, by the header alone: a reader that took another size from it would miss a header, not content."""
+    source = FileSource(path="/nowhere", size=8 * 2**30, mtime_ns=0, inode=0)
+    header = encode_header(Entry(path="large", type=EntryType.FILE, mode=0o644, source=source))
+    layout = await write_tar_image(scratch / "8gib", header + bytes(2**20))
+    refusal = Client(("umoci",)).refusal("unpack", "--image", f"{layout.root}:{TAG}", scratch / "8gib-bundle")
+    assert "unexpected EOF" in refusal
+    assert "header" not in refusal
+
+
+FEW: Final = ("files", "empty", "large", "hardlinks", "capabilities", "xattrs", "deleted-folder", "opaque", "nothing")
+
+
+@pytest.fixture(scope="module")
+def few() -> tuple[Fixture, ...]:
+    return tuple(fixture for fixture in FIXTURES if fixture.name in FEW)
+
+
+@pytest.fixture(scope="module")
+def zstd(few: tuple[Fixture, ...], scratch: Path) -> Path:
+    return asyncio.run(write_image(scratch / "zstd", few, stored=Compression.ZSTD)).root
+
+
+class TestZstd:
+    """LAYERS, items 31 and 32: podman, buildah and skopeo take layers by zstd; who cannot read them says so."""
+
+    @pytest.mark.parametrize("reader", ["skopeo", "podman", "buildah"])
+    def test_they_are_read_as_any_other(
+        self, few: tuple[Fixture, ...], zstd: Path, reader: str, tmp_path: Path
+    ) -> None:
+        planned = plan_tree(layer for fixture in few for layer in fixture.layers)
+        read = decompress_by_skopeo if reader == "skopeo" else READERS[reader]
+        found = compare(planned, read(zstd, tmp_path))
+        assert [str(difference) for difference in found if find_rule(reader, difference) is None] == []
+
+    def test_umoci_refuses_them_by_their_type(self, zstd: Path, tmp_path: Path) -> None:
+        refusal = Client(("umoci",)).refusal("unpack", "--image", f"{zstd}:{TAG}", tmp_path / "bundle")
+        assert "application/vnd.oci.image.layer.v1.tar+zstd" in refusal
+
+    def test_docker_refuses_them_until_its_version_23(
+        self, few: tuple[Fixture, ...], zstd: Path, registry: RegistryProcess, docker: Client, tmp_path: Path
+    ) -> None:
+        name = f"{registry.address}/zstd:{TAG}"
+        push(zstd, name)
+        version = docker("version", "--format", "{{.Server.Version}}")
+        if int(version.partition(".")[0]) < 23:
+            assert "failed to register layer" in docker.refusal("pull", "-q", name)
+            assert docker("images", "-q", name) == ""
+        else:
+            docker("pull", "-q", name)
+            planned = plan_tree(layer for fixture in few for layer in fixture.layers)
+            found = compare(planned, mount_from_docker(docker, name, tmp_path))
+            assert [str(difference) for difference in found if find_rule("docker", difference) is None] == []
