@@ -30,7 +30,16 @@ from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import OpenRegistry, Reader
 from layerkit.progress import SILENT, Activity, Progress, Step, running
-from layerkit.spec.model import LayoutBase, RegistryBase, Scratch, Spec, StoreBase
+from layerkit.spec.model import (
+    ArchiveBase,
+    ImageBase,
+    LayoutBase,
+    RegistryBase,
+    RootfsBase,
+    Scratch,
+    Spec,
+    StoreBase,
+)
 from layerkit.transfer import Copy
 
 
@@ -85,6 +94,9 @@ class Builder:
 
         Raises DocumentError for what is wrong with the spec and its files, OCIError for the base and the store.
         """
+        if spec.compression.kind not in {kind.value for kind in Compression}:
+            place = spec.locate("compression")
+            raise spec.problem(place, f"`{spec.compression}` is not supported yet by this version")
         base = await self._resolve_base(spec, platform)
         count = len(base.image.layers) + len(spec.layers)
         if count > MOST_LAYERS:
@@ -133,7 +145,7 @@ class Builder:
                 return write_layer(
                     planned.entries,
                     _Sink(file, abandoned),
-                    compression=Compression(spec.compression),
+                    compression=Compression(spec.compression.kind),
                     advance=run.advance,
                 )
 
@@ -172,6 +184,8 @@ class Builder:
                 reader = self.store.repository(RepositoryName(reference.name))
                 manifest = await reader.get_manifest(reference.target)
                 return _Base(image=await self._bring(reader, manifest, platform, f"store:{reference}"))
+            case ArchiveBase() | RootfsBase() | ImageBase():
+                raise spec.problem(spec.locate("from"), "a base of this kind is not supported yet by this version")
 
     async def _bring(self, source: Reader, manifest: Manifest, platform: Platform, name: str) -> Image:
         """The base for one platform, its config and layers in the store."""

@@ -57,6 +57,7 @@ def plan_build(spec: Spec, base: Sequence[LayerIndex]) -> BuildPlan:
 
     Raises DocumentError at the copy, link or layer that cannot be.
     """
+    _refuse_unsupported(spec)
     context = Context(spec)
     tree = FileTree.of(base)
     layers: list[PlannedLayer] = []
@@ -68,7 +69,23 @@ def plan_build(spec: Spec, base: Sequence[LayerIndex]) -> BuildPlan:
     count = len(base) + len(layers)
     if count > _MANY_LAYERS:
         warnings.append(f"the image has {count} layers: more than {_MANY_LAYERS} are slow to mount")
-    return BuildPlan(spec=spec, layers=tuple(layers), warnings=(*warnings, *sorted(context.warnings)))
+    return BuildPlan(spec=spec, layers=tuple(layers), warnings=(*spec.warnings, *warnings, *sorted(context.warnings)))
+
+
+def _refuse_unsupported(spec: Spec) -> None:
+    """Raises DocumentError for what the language has and no build can make yet."""
+    found = [(user.position, "users") for user in spec.users]
+    for layer in spec.layers:
+        found += [(fetch.position, "fetch") for fetch in layer.fetches]
+        found += [(directory.position, "directory") for directory in layer.directories]
+        found += [(removal.position, "remove") for removal in layer.removals]
+        for copy in layer.copies:
+            if isinstance(copy, Copy):
+                used = {"from": copy.origin, "caps": copy.capabilities, "mtime": copy.keep_mtime}
+                found += [(copy.position, word) for word, value in used.items() if value]
+    if found:
+        position, word = found[0]
+        raise spec.problem(position, f"`{word}` is not supported yet by this version")
 
 
 def _plan_layer(spec: Spec, layer: Layer, context: Context, below: FileTree, warnings: list[str]) -> tuple[Entry, ...]:

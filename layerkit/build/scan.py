@@ -212,7 +212,7 @@ class Context:
 
     def _entry(self, found: Found, attributes: Attributes) -> Entry | None:
         mode = found.status.st_mode
-        uid, gid = attributes.uid, attributes.gid
+        uid, gid = resolve_owner(attributes)
         if stat.S_ISDIR(mode):
             if not found.destination:
                 return None
@@ -271,7 +271,18 @@ class _Match:
 
 
 def _directory(path: str, attributes: Attributes) -> Entry:
-    return Entry(path=path, type=EntryType.DIRECTORY, mode=attributes.dir_mode, uid=attributes.uid, gid=attributes.gid)
+    uid, gid = resolve_owner(attributes)
+    return Entry(path=path, type=EntryType.DIRECTORY, mode=attributes.dir_mode, uid=uid, gid=gid)
+
+
+def resolve_owner(attributes: Attributes) -> tuple[int, int]:
+    """UID and GID. Raises LayerError for names."""
+    user = attributes.user
+    group = user if attributes.group is None else attributes.group
+    if not isinstance(user, int) or not isinstance(group, int):
+        name = group if isinstance(user, int) else user
+        raise LayerError(f"owner {name!r} is a name, which is not supported yet by this version: write the number")
+    return user, group
 
 
 def _folders(destination: str, name: str) -> tuple[str, ...]:
@@ -284,24 +295,26 @@ def _folders(destination: str, name: str) -> tuple[str, ...]:
 def content_entry(content: Content) -> Entry:
     """The file whose content stands in the spec. Raises LayerError."""
     attributes = content.attributes
+    uid, gid = resolve_owner(attributes)
     return Entry(
         path=content.dest.strip("/"),
         type=EntryType.FILE,
         mode=0o644 if attributes.mode is None else attributes.mode,
-        uid=attributes.uid,
-        gid=attributes.gid,
+        uid=uid,
+        gid=gid,
         source=BytesSource(content.content.encode()),
     )
 
 
 def symlink_entry(symlink: Symlink) -> Entry:
     """Raises LayerError."""
+    uid, gid = resolve_owner(symlink.attributes)
     return Entry(
         path=symlink.path.strip("/"),
         type=EntryType.SYMLINK,
         mode=0o777,
-        uid=symlink.attributes.uid,
-        gid=symlink.attributes.gid,
+        uid=uid,
+        gid=gid,
         link=symlink.target,
     )
 

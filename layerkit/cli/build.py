@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import click
@@ -20,6 +19,7 @@ from layerkit.cli.environment import (
 from layerkit.cli.output import Output, StepLog
 from layerkit.cli.push import push_image
 from layerkit.content.layout import Layout
+from layerkit.document.problem import DocumentError
 from layerkit.oci.errors import TagInvalid
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import (
@@ -31,8 +31,8 @@ from layerkit.oci.reference import (
     parse_reference,
     parse_tag,
 )
-from layerkit.spec.load import DEFAULT_FILE, load_spec
-from layerkit.spec.model import Spec
+from layerkit.spec.load import DEFAULT_FILE, load_file
+from layerkit.spec.model import Spec, SpecFile
 from layerkit.transfer import Copy
 
 
@@ -71,16 +71,19 @@ def build(
     layerkit build -o oci:out                               also write the folder out as an OCI layout
     """
     if unexpected:
-        file = f"{unexpected[0].rstrip('/')}/{DEFAULT_FILE}"
-        raise click.UsageError(f"Got unexpected argument {unexpected[0]!r}. The spec is named with -f, like -f {file}.")
+        meant = f"{unexpected[0].rstrip('/')}/{DEFAULT_FILE}"
+        raise click.UsageError(
+            f"Got unexpected argument {unexpected[0]!r}. The spec is named with -f, like -f {meant}."
+        )
     folders = [_layout_folder(output) for output in outputs]
-    load = partial(load_spec, path, variables=_parse_variables(variables), source_date_epoch=source_date_epoch())
-    host = host_platform()
-    spec = load(platform=host)
-    platform = _one_platform(spec, host)
-    if platform != host:
-        # `${arch}` and the others are of the platform that is built for.
-        spec = load(platform=platform)
+    file = load_file(
+        path,
+        variables=_parse_variables(variables),
+        default_platform=host_platform(),
+        source_date_epoch=source_date_epoch(),
+    )
+    spec = _one_spec(file)
+    platform = spec.platform
     references = _references(spec, tags, push=push)
     digest = asyncio.run(_build(spec, platform, references, folders, push=push, access=access, quiet=quiet))
     Output(quiet=quiet).answer(digest)
@@ -156,12 +159,18 @@ def _tags_as_written(spec: Spec) -> list[str]:
     return [str(tag) for tag in tags] if isinstance(tags, list) else []
 
 
-def _one_platform(spec: Spec, default: Platform) -> Platform:
-    if len(spec.platforms) > 1:
-        raise spec.problem(
-            spec.locate("platforms"), "several platforms in one build are not supported yet by this version"
+def _one_spec(file: SpecFile) -> Spec:
+    if len(file.images) > 1:
+        problem = file.document.problem(
+            file.document.locate(("images",), key=True), "several images are not supported yet by this version"
         )
-    return spec.platforms[0] if spec.platforms else default
+        raise DocumentError([problem])
+    specs = file.images[0].specs
+    if len(specs) > 1:
+        raise specs[0].problem(
+            specs[0].locate("platforms"), "several platforms in one build are not supported yet by this version"
+        )
+    return specs[0]
 
 
 def _layout_folder(output: str) -> tuple[Path, str]:

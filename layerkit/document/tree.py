@@ -104,6 +104,16 @@ class Document:
         """A fresh tree of plain values at each call."""
         return self.root.value()
 
+    def get(self, path: KeyPath) -> Value:
+        """The value at `path`, None where there is none."""
+        here = self.root
+        for part in path:
+            child = here.child(part)
+            if child is None:
+                return None
+            here = child.node
+        return here.value()
+
     def locate(self, path: KeyPath, *, key: bool = False) -> Position:
         """Where the value at `path` begins, or its key with `key`; of what is not there, its nearest parent."""
         here = Entry(self.root.position, self.root)

@@ -25,13 +25,14 @@ K = TypeVar("K")
 class Section(BaseModel):
     """A map with known keys; any other key is an error.
 
-    `other_words` are words of other dialects and the key that is meant; `later` are keys of the format that this
-    version does not support yet.
+    `other_words` are words of other dialects and the key that is meant; `elsewhere` are keys of the format that stand
+    in another place, and the advice; `later` are those that this version does not support yet.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     other_words: ClassVar[Mapping[str, str]] = {}
+    elsewhere: ClassVar[Mapping[str, str]] = {}
     later: ClassVar[frozenset[str]] = frozenset()
 
 
@@ -40,12 +41,18 @@ def quote_list(words: Sequence[str]) -> str:
     return json.dumps(list(words), ensure_ascii=False)
 
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
 def parse_text(value: object) -> str:
     if not isinstance(value, str):
         hint = 'write "" for an empty text' if value is None else ""
         raise InvalidValue(f"expected text, found {describe(value)}", hint)
     if "\0" in value:
         raise InvalidValue(f"{shorten(value)} contains a NUL character")
+    if _SURROGATE.search(value):
+        # Of the command line: bytes that are no UTF-8 come as these.
+        raise InvalidValue(f"{shorten(value)} is not UTF-8")
     return str(value)
 
 

@@ -124,7 +124,8 @@ def _explain_unknown(path: KeyPath, model: type["BaseModel"] | None) -> tuple[st
     if word in getattr(model, "later", ()):
         return f"`{word}` is not supported yet by this version", ""
     known = sorted(_fields(model))
-    hint = _ask(_mean(word, model)) or (f"known keys: {', '.join(known)}" if known else "")
+    advice: Mapping[str, str] = getattr(model, "elsewhere", {})
+    hint = advice.get(word, "") or _ask(_mean(word, model)) or (f"known keys: {', '.join(known)}" if known else "")
     return f"unknown key {shorten(word)}{_within(path[:-1])}", hint
 
 

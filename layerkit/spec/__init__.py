@@ -1,15 +1,21 @@
 """The build spec: the file that a user writes, as values.
 
 Rule 1: whatever cannot be built is refused here, at its line and column, with what to write instead; all that is
-wrong in one go. What is loaded is frozen, complete (owners, modes and names are resolved) and knows where it stood,
-so that the builder can point at the line too. The room is blocking; only `load` reads a file.
+wrong in one go. What is loaded is frozen, complete (modes, names and attributes are resolved; owners by name need the
+base) and knows where it stood, so that the builder can point at the line too. The room is blocking; only `load` reads
+a file and only `timestamp` asks git.
 
 | module | nouns |
 |---|---|
-| `model` | Spec, and the values in it |
-| `load` | a file to a Spec |
+| `model` | SpecFile, ImageSpec, Spec, and the values in it |
+| `load` | a file to a SpecFile |
+| `assemble` | a parsed file to its images, for each platform |
+| `images` | one image at the top, or `images:` with `defaults:` merged |
+| `order` | what images need of each other |
 | `convert` | a validated document to a Spec |
 | `variables` | `${VAR}` in the scalars of a document |
 | `shape` | which keys may stand where: the models that validate, and from which the JSON Schema comes |
-| `text` | the short forms: `src:dest`, `UID:GID`, `8000/tcp`, what may follow `from:` |
+| `text` | the short forms: `src:dest`, `8000/tcp`, `zstd:3` |
+| `bases`, `paths`, `accounts`, `capabilities`, `web` | what may follow `from:`, `dest:`, `owner:`, `caps:`, `url:` |
+| `timestamp`, `secrets` | what git says; names that look like a secret |
 """

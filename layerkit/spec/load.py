@@ -1,7 +1,7 @@
-"""Loading: a file to a Spec."""
+"""Loading: a file to a SpecFile."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -9,47 +9,52 @@ from typing import Final
 from layerkit.document.parse import parse_document
 from layerkit.document.problem import DocumentError, Position, Problem
 from layerkit.oci.platform import Platform
-from layerkit.spec.model import Spec
-from layerkit.spec.variables import substitute
+from layerkit.spec.model import SpecFile
+from layerkit.spec.timestamp import read_commit_time
 
 DEFAULT_FILE: Final = "layerkit.yaml"
+_MAX_SIZE: Final = 4 * 2**20
 
 
-def load_spec(
+def load_file(
     path: Path | str,
     *,
     variables: Mapping[str, str] = MappingProxyType({}),
-    platform: Platform,
+    default_platform: Platform,
+    platforms: Sequence[Platform] = (),
     source_date_epoch: int | None = None,
-) -> Spec:
-    """The image that the file at `path` describes.
+) -> SpecFile:
+    """The images that the file at `path` describes.
 
-    `variables` are the values of `--var`; `platform` gives `${arch}`, `${os}`, `${variant}` and `${platform}`;
-    `source_date_epoch`, in seconds, is the environment's SOURCE_DATE_EPOCH, and wins over `timestamp:`.
+    `variables` are the values of `--var`. `platforms` are those of `--platform`, which replace an image's own;
+    `default_platform` is for an image that names none. Each in turn gives `${arch}`, `${os}`, `${variant}` and
+    `${platform}`. `source_date_epoch`, in seconds, is the environment's SOURCE_DATE_EPOCH, and wins over `timestamp:`.
 
     Raises DocumentError with all that is wrong with the file, or that there is none.
     """
     path = Path(path)
+    context = path.parent.resolve()
     document = parse_document(_read(path), str(path))
-    given = {
-        "arch": platform.architecture,
-        "os": platform.os,
-        "variant": platform.variant,
-        "platform": str(platform),
-        "SOURCE_DATE_EPOCH": None if source_date_epoch is None else str(source_date_epoch),
-    }
-    document = substitute(document, overrides=variables, given=given)
     # Not at the top: pydantic takes 0.1 s, and `layerkit push` or a missing file need none of it.
-    from layerkit.spec.convert import convert  # noqa: PLC0415
+    from layerkit.spec.assemble import Assembly  # noqa: PLC0415
 
-    spec = convert(document, path)
-    return spec if source_date_epoch is None else replace(spec, timestamp=source_date_epoch)
+    return Assembly(
+        document=document,
+        path=path,
+        context=context,
+        variables=variables,
+        default_platform=default_platform,
+        platforms=tuple(dict.fromkeys(platforms)),
+        source_date_epoch=source_date_epoch,
+        commit_time=cache(lambda: read_commit_time(context)),
+    ).assemble()
 
 
 def _read(path: Path) -> bytes:
     place = Position(str(path))
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MAX_SIZE + 1)
     except FileNotFoundError:
         raise DocumentError(
             [Problem(place, "there is no such file", hint="name the build spec with -f FILE")]
@@ -59,3 +64,6 @@ def _read(path: Path) -> bytes:
         raise DocumentError([Problem(place, "this is a folder, not a build spec", hint=hint)]) from None
     except OSError as error:
         raise DocumentError([Problem(place, f"cannot be read: {error.strerror}")]) from error
+    if len(content) > _MAX_SIZE:
+        raise DocumentError([Problem(place, f"the file has more than {_MAX_SIZE} bytes, no build spec has that many")])
+    return content

@@ -1,14 +1,15 @@
-"""The build spec as values: one image, for one platform's variables."""
+"""The build spec as values: the images of a file, and each of them for one platform."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
-from layerkit.document.problem import DocumentError, Position
+from layerkit.document.problem import DocumentError, Position, Problem
 from layerkit.document.tree import Document
-from layerkit.oci.digest import Digest
+from layerkit.document.validate import closest
+from layerkit.oci.digest import Digest, shorten
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import Reference, RepositoryName, Tag
 
@@ -31,6 +32,30 @@ class LayoutBase:
     reference: Tag | Digest | None = None
 
 
+class ArchiveFormat(StrEnum):
+    OCI = "oci-archive"
+    DOCKER = "docker-archive"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveBase:
+    """A tar of images. Without a reference it must hold one.
+
+    `reference` is a checked tag or digest in an OCI archive, and a checked name as typed in a docker archive.
+    """
+
+    path: Path
+    format: ArchiveFormat
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RootfsBase:
+    """A root file system in a tar, as it is or compressed with gzip, xz or zstd. It has no config."""
+
+    path: Path
+
+
 @dataclass(frozen=True, slots=True)
 class StoreBase:
     """An image of the local store, which `from:` never takes without being told."""
@@ -38,39 +63,64 @@ class StoreBase:
     reference: Reference
 
 
-Base: TypeAlias = Scratch | RegistryBase | LayoutBase | StoreBase
+@dataclass(frozen=True, slots=True)
+class ImageBase:
+    """Another image of the same file, for the same platform."""
+
+    name: RepositoryName
 
 
-class Compression(StrEnum):
-    """How new layers are stored."""
+Base: TypeAlias = Scratch | RegistryBase | LayoutBase | ArchiveBase | RootfsBase | StoreBase | ImageBase
 
+
+class CompressionKind(StrEnum):
     GZIP = "gzip"
+    ZSTD = "zstd"
+    ESTARGZ = "estargz"
     NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How new layers are stored. `level` None leaves it to the codec."""
+
+    kind: CompressionKind = CompressionKind.GZIP
+    level: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.level is None else f"{self.kind}:{self.level}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
     """Of what is copied, inherited spec -> layer -> copy.
 
-    `mode` is for files: None stands for 0644, or 0755 where the source is executable. `dir_mode` is for folders.
+    A name is one of `users:` or of the base's /etc/passwd and /etc/group. The group None is that of the user: a name's
+    primary group, and of a number the number. `mode` is for files: None stands for 0644, or 0755 where the source is
+    executable. `dir_mode` is for folders.
     """
 
-    uid: int = 0
-    gid: int = 0
+    user: int | str = 0
+    group: int | str | None = None
     mode: int | None = None
     dir_mode: int = 0o755
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """Files of the context. `src` is a path or a glob as typed; `position` is where it stands.
+    """Files of the context, or of another image. `src` is a path or a glob as typed; `position` is where it stands.
 
-    `dest` is absolute and normalised; a `/` at its end means "into this directory". `exclude` are gitignore patterns.
+    In another image, `origin`, `src` is absolute and normalised. `dest` is absolute and normalised; a `/` at its end
+    means "into this directory". `exclude` are gitignore patterns. `capabilities` are those of the files, as
+    `capabilities.parse_capabilities` reads them, "" for none. `keep_mtime` takes the times of the sources.
     """
 
     src: str
     dest: str
+    origin: Base | None = None
     exclude: tuple[str, ...] = ()
+    capabilities: str = ""
+    keep_mtime: bool = False
     attributes: Attributes
     position: Position
 
@@ -86,6 +136,32 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """A file from the web. `dest` is absolute and normalised, and names the file.
+
+    With `extract` the file is an archive, and `dest` ends in the `/` of the directory that gets what is in it, less
+    the first `strip` components of each path.
+    """
+
+    url: str
+    dest: str
+    sha256: Digest | None = None
+    extract: bool = False
+    strip: int = 0
+    attributes: Attributes
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """`path` is absolute and normalised, without a `/` at its end. Its mode is `attributes.dir_mode`."""
+
+    path: str
+    attributes: Attributes
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Symlink:
     """`path` is absolute and normalised, `target` as typed."""
 
@@ -96,12 +172,37 @@ class Symlink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """What layers below have at `path`, a path or a glob: absolute and normalised, without a `/` at its end."""
+
+    path: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """One content-addressed unit. A layer without a name has its number: `layer-2` is the second."""
 
     name: str
-    copies: tuple[Copy | Content, ...]
-    symlinks: tuple[Symlink, ...]
+    copies: tuple[Copy | Content, ...] = ()
+    fetches: tuple[Fetch, ...] = ()
+    directories: tuple[Directory, ...] = ()
+    symlinks: tuple[Symlink, ...] = ()
+    removals: tuple[Remove, ...] = ()
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A line of /etc/passwd and one of /etc/group. `group` is the name of `gid`; `groups` are further ones, by name."""
+
+    name: str
+    uid: int
+    gid: int
+    group: str
+    home: str = "/"
+    shell: str = "/usr/sbin/nologin"
+    groups: tuple[str, ...] = ()
     position: Position
 
 
@@ -139,28 +240,95 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """One image. No `platforms` and no `tags` mean that the spec names none; the caller knows the defaults.
+    """One image for one platform. No `tags` mean that the spec names none; the caller knows the default.
 
     `context` is the folder of the file, absolute. `timestamp` is `created`, in seconds since 1970. The `labels:` of
-    the spec and those of its `config:` are one thing, and together in `config.labels`.
+    the spec and those of its `config:` are one thing, and together in `config.labels`. `warnings` are what is right
+    and yet rarely meant, each with its position.
     """
 
     name: RepositoryName
+    platform: Platform
     context: Path
     base: Base
     tags: tuple[Reference, ...]
-    platforms: tuple[Platform, ...]
+    users: tuple[User, ...]
     layers: tuple[Layer, ...]
     config: Config
     annotations: Mapping[str, str]
     timestamp: int
     compression: Compression
+    warnings: tuple[str, ...] = ()
     document: Document = field(repr=False, compare=False)
 
+    @property
+    def images(self) -> Mapping[RepositoryName, Position]:
+        """The other images of the file that this one needs, and where it names them first."""
+        found: dict[RepositoryName, Position] = {}
+        if isinstance(self.base, ImageBase):
+            found[self.base.name] = self.locate("from")
+        for layer in self.layers:
+            for copy in layer.copies:
+                if isinstance(copy, Copy) and isinstance(copy.origin, ImageBase):
+                    found.setdefault(copy.origin.name, copy.position)
+        return found
+
     def locate(self, *path: str | int, key: bool = False) -> Position:
-        """Where a value of the file stands, like `locate("from")`; its key with `key`."""
+        """Where a value of the image stands, like `locate("from")`; its key with `key`."""
         return self.document.locate(path, key=key)
 
     def problem(self, position: Position, message: str, hint: str = "") -> DocumentError:
         """The error of a value that turned out wrong later, to raise: with the line where it stands."""
         return DocumentError([self.document.problem(position, message, hint)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpec:
+    """One image: a Spec for each platform, in the order of the file."""
+
+    name: RepositoryName
+    tags: tuple[Reference, ...]
+    specs: tuple[Spec, ...]
+
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        return tuple(spec.platform for spec in self.specs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecFile:
+    """What a file describes: its images, in its order. None needs itself, be it through others."""
+
+    path: Path
+    context: Path
+    images: tuple[ImageSpec, ...]
+    document: Document = field(repr=False, compare=False)
+
+    def select(self, names: Iterable[str] = ()) -> tuple[ImageSpec, ...]:
+        """The images of these names, or all for none, and those that they need, each after what it needs.
+
+        Raises DocumentError for a name that no image of the file has.
+        """
+        images = {str(image.name): image for image in self.images}
+        wanted = tuple(dict.fromkeys(names))
+        unknown = [name for name in wanted if name not in images]
+        if unknown:
+            raise DocumentError([self._unknown(name) for name in unknown])
+        selected: dict[str, ImageSpec] = {}
+
+        def add(image: ImageSpec) -> None:
+            if image.name not in selected:
+                for needed in dict.fromkeys(name for spec in image.specs for name in spec.images):
+                    add(images[needed])
+                selected[image.name] = image
+
+        for name in wanted or images:
+            add(images[name])
+        return tuple(selected.values())
+
+    def _unknown(self, name: str) -> Problem:
+        known = [image.name for image in self.images]
+        meant = closest(name, known)
+        hint = f"did you mean `{meant}`?" if meant else f"known: {', '.join(known)}"
+        position = self.document.locate(("images",), key=True)
+        return self.document.problem(position, f"no image of this file is named {shorten(name)}", hint)

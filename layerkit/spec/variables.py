@@ -21,26 +21,22 @@ _MAX_DEPTH: Final = 8
 class UndeclaredVariable(InvalidValue):
     """A name that neither stands under `vars:` nor is given."""
 
+    def __init__(self, name: str, hint: str) -> None:
+        super().__init__(f"variable `{name}` is not declared", hint)
+        self.name = name
 
-def substitute(document: Document, *, overrides: Mapping[str, str], given: Mapping[str, str | None]) -> Document:
-    """The document with its variables in place, positions unchanged.
 
-    Visible are those declared under `vars:`, with their values there or in `overrides`, and those of `given`, which
-    may not be declared. None is a variable without a value. A value under `vars:` may use those above it.
+def resolve_variables(
+    document: Document, *, overrides: Mapping[str, str], given: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """The values of all variables that are visible in a file; None is a variable without one.
 
-    Raises DocumentError with every scalar that cannot be substituted.
+    These are the ones declared under `vars:`, with their values there or in `overrides`, and those of `given`, which
+    may not be declared. A value under `vars:` may use those above it.
+
+    Raises DocumentError with all that is wrong.
     """
     problems: list[Problem] = []
-
-    def fill(path: KeyPath, text: str) -> str:
-        try:
-            return expand(text, visible)
-        except InvalidValue as error:
-            is_early = path[:1] == ("vars",) and isinstance(error, UndeclaredVariable)
-            hint = "a value under `vars:` may use those above it" if is_early else error.hint
-            problems.append(document.problem(document.locate(path), error.message, hint))
-            return text
-
     visible: dict[str, str | None] = dict(given)
     declared = _declared(document, given, problems)
     for name in overrides.keys() - declared.keys():
@@ -49,11 +45,34 @@ def substitute(document: Document, *, overrides: Mapping[str, str], given: Mappi
     for name, value in declared.items():
         if name in overrides:
             visible[name] = overrides[name]
-        else:
-            visible[name] = value if value is None else fill(("vars", name), value)
-    changed = document.map_scalars(
-        lambda path, scalar: scalar if path[:1] == ("vars",) else Scalar(fill(path, scalar), plain=scalar.plain)
-    )
+            continue
+        try:
+            visible[name] = value if value is None else expand(value, visible)
+        except InvalidValue as error:
+            is_early = isinstance(error, UndeclaredVariable) and error.name in declared
+            hint = "a value under `vars:` may use those above it" if is_early else error.hint
+            problems.append(document.problem(document.locate(("vars", name)), error.message, hint))
+            visible[name] = None
+    if problems:
+        raise DocumentError(problems)
+    return visible
+
+
+def substitute(document: Document, variables: Mapping[str, str | None]) -> Document:
+    """The document with `variables` in place of their names, positions unchanged.
+
+    Raises DocumentError with every scalar that cannot be substituted.
+    """
+    problems: list[Problem] = []
+
+    def fill(path: KeyPath, scalar: Scalar) -> Scalar:
+        try:
+            return Scalar(expand(scalar, variables), plain=scalar.plain)
+        except InvalidValue as error:
+            problems.append(document.problem(document.locate(path), error.message, error.hint))
+            return scalar
+
+    changed = document.map_scalars(fill)
     if problems:
         raise DocumentError(problems)
     return changed
@@ -63,6 +82,9 @@ def _declared(document: Document, given: Mapping[str, str | None], problems: lis
     values = document.values
     variables = values.get("vars") if isinstance(values, dict) else None
     if variables is None:
+        if isinstance(values, dict) and "vars" in values:
+            key = document.locate(("vars",), key=True)
+            problems.append(document.problem(key, "`vars` has no value", "give it one, or remove the key"))
         return {}
     if not isinstance(variables, dict):
         message = f"expected a map, found {describe(variables)}"
@@ -138,7 +160,7 @@ def _evaluate(inner: str, variables: Mapping[str, str | None], depth: int) -> st
     if name not in variables:
         meant = closest(name, variables)
         hint = f"did you mean `{meant}`?" if meant else "declare it under `vars:`"
-        raise UndeclaredVariable(f"variable `{name}` is not declared", hint)
+        raise UndeclaredVariable(name, hint)
     value = variables[name]
     if value or (value is not None and operator is None):
         return value

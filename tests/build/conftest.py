@@ -9,7 +9,7 @@ from layerkit.build.builder import Builder, BuiltImage
 from layerkit.cli.environment import open_registry
 from layerkit.content.layout import Layout
 from layerkit.oci.platform import parse_platform
-from layerkit.spec.load import load_spec
+from layerkit.spec.load import load_file
 from layerkit.spec.model import Spec
 
 Load = Callable[..., Spec]
@@ -29,7 +29,8 @@ def load(context: Path) -> Load:
     def _load(text: str, *, platform: str = "linux/amd64") -> Spec:
         path = context / "layerkit.yaml"
         path.write_text(text)
-        return load_spec(path, platform=parse_platform(platform))
+        file = load_file(path, default_platform=parse_platform(platform))
+        return file.images[0].specs[0]
 
     return _load
 

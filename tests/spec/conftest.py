@@ -9,7 +9,7 @@ import pytest
 
 from layerkit.document.problem import DocumentError
 from layerkit.oci.platform import Platform, parse_platform
-from layerkit.spec.load import load_spec
+from layerkit.spec.load import load_file
 from layerkit.spec.model import Spec
 
 Load = Callable[..., Spec]
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def load(folder: Path) -> Load:
-    """Load the text as `layerkit.yaml`."""
+    """Load the text as `layerkit.yaml`: its first image, for its first platform."""
 
     def _load(
         text: str,
@@ -41,7 +41,13 @@ def load(folder: Path) -> Load:
         source_date_epoch: int | None = None,
     ) -> Spec:
         Path("layerkit.yaml").write_text(text)
-        return load_spec("layerkit.yaml", platform=platform, variables=variables, source_date_epoch=source_date_epoch)
+        file = load_file(
+            "layerkit.yaml",
+            default_platform=platform,
+            variables=variables,
+            source_date_epoch=source_date_epoch,
+        )
+        return file.images[0].specs[0]
 
     return _load
 

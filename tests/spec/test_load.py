@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from layerkit.document.problem import DocumentError
 from layerkit.document.types import Section
 from layerkit.oci.platform import parse_platform
-from layerkit.spec.load import load_spec
+from layerkit.spec.load import load_file
 from layerkit.spec.model import Spec
 from layerkit.spec.shape import ConfigShape, CopyShape, HealthcheckShape, LayerShape, SpecShape
 
@@ -21,10 +21,14 @@ AMD64 = parse_platform("linux/amd64")
 WORDS = ["from: ", "scratch", "layers: ", "copy: ", "config: ", "vars: ", "env: ", "a:/b", "${", "}", "A", "[", "{"]
 
 
+def load_one(path: Path | str) -> Spec:
+    return load_file(path, default_platform=AMD64).images[0].specs[0]
+
+
 def test_the_name_is_the_stem_of_the_file(folder: Path) -> None:
     """ "A one-image file takes its name from `name:`, else from the file's stem"."""
     Path("web.yaml").write_text("from: scratch")
-    assert load_spec("web.yaml", platform=AMD64).name == "web"
+    assert load_one("web.yaml").name == "web"
 
 
 def test_the_name_is_that_of_the_folder_for_the_default_file(folder: Path) -> None:
@@ -34,14 +38,14 @@ def test_the_name_is_that_of_the_folder_for_the_default_file(folder: Path) -> No
     elsewhere.mkdir()
     os.chdir(elsewhere)
     for path in (Path("../layerkit.yaml"), folder / "layerkit.yaml"):
-        spec = load_spec(path, platform=AMD64)
+        spec = load_one(path)
         assert (spec.name, spec.context) == ("shop", folder.resolve())
 
 
 def test_a_file_name_that_is_no_image_name_asks_for_one(folder: Path) -> None:
     Path("My App.yaml").write_text("from: scratch")
     with pytest.raises(DocumentError) as caught:
-        load_spec("My App.yaml", platform=AMD64)
+        load_file("My App.yaml", default_platform=AMD64)
     assert caught.value.render().splitlines() == [
         "My App.yaml:1:1: the image needs a name: that of its file, 'My App', does not fit a repository",
         "    from: scratch",
@@ -52,7 +56,7 @@ def test_a_file_name_that_is_no_image_name_asks_for_one(folder: Path) -> None:
 
 def test_a_missing_file_is_named(folder: Path) -> None:
     with pytest.raises(DocumentError) as caught:
-        load_spec("layerkit.yaml", platform=AMD64)
+        load_file("layerkit.yaml", default_platform=AMD64)
     assert caught.value.render().splitlines() == [
         "layerkit.yaml: there is no such file",
         "  hint: name the build spec with -f FILE",
@@ -62,7 +66,7 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 def test_a_folder_is_no_build_spec(folder: Path) -> None:
     """ "`layerkit build .` is an error that says so (`-f`)"."""
     with pytest.raises(DocumentError) as caught:
-        load_spec(".", platform=AMD64)
+        load_file(".", default_platform=AMD64)
     assert caught.value.render().splitlines() == [
         ".: this is a folder, not a build spec",
         "  hint: name the file: -f layerkit.yaml",
@@ -72,14 +76,14 @@ def test_a_folder_is_no_build_spec(folder: Path) -> None:
 def test_a_file_below_a_file_cannot_be_read(folder: Path) -> None:
     Path("a").write_text("")
     with pytest.raises(DocumentError, match="a/b: cannot be read: Not a directory"):
-        load_spec("a/b", platform=AMD64)
+        load_file("a/b", default_platform=AMD64)
 
 
 def load_bytes(folder: Path, content: bytes) -> Spec | None:
     path = folder / "any.yaml"
     path.write_bytes(content)
     try:
-        return load_spec(path, platform=AMD64)
+        return load_one(path)
     except DocumentError as error:
         error.render()
         return None
@@ -128,7 +132,7 @@ import sys
 from layerkit.oci.platform import parse_platform
 from layerkit.spec import load, model
 try:
-    load.load_spec('/nowhere/layerkit.yaml', platform=parse_platform('linux/amd64'))
+    load.load_file('/nowhere/layerkit.yaml', default_platform=parse_platform('linux/amd64'))
 except load.DocumentError:
     pass
 assert 'pydantic' not in sys.modules

@@ -1,0 +1,126 @@
+"""File capabilities: `cap_net_bind_service=ep` as the sets that the kernel keeps.
+
+Source: cap_from_text(3), capabilities(7); the numbers are those of linux/capability.h.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from layerkit.document.problem import InvalidValue
+from layerkit.document.types import parse_text
+from layerkit.document.validate import closest
+from layerkit.oci.digest import shorten
+
+_NAMES: Final = (
+    "cap_chown",
+    "cap_dac_override",
+    "cap_dac_read_search",
+    "cap_fowner",
+    "cap_fsetid",
+    "cap_kill",
+    "cap_setgid",
+    "cap_setuid",
+    "cap_setpcap",
+    "cap_linux_immutable",
+    "cap_net_bind_service",
+    "cap_net_broadcast",
+    "cap_net_admin",
+    "cap_net_raw",
+    "cap_ipc_lock",
+    "cap_ipc_owner",
+    "cap_sys_module",
+    "cap_sys_rawio",
+    "cap_sys_chroot",
+    "cap_sys_ptrace",
+    "cap_sys_pacct",
+    "cap_sys_admin",
+    "cap_sys_boot",
+    "cap_sys_nice",
+    "cap_sys_resource",
+    "cap_sys_time",
+    "cap_sys_tty_config",
+    "cap_mknod",
+    "cap_lease",
+    "cap_audit_write",
+    "cap_audit_control",
+    "cap_setfcap",
+    "cap_mac_override",
+    "cap_mac_admin",
+    "cap_syslog",
+    "cap_wake_alarm",
+    "cap_block_suspend",
+    "cap_audit_read",
+    "cap_perfmon",
+    "cap_bpf",
+    "cap_checkpoint_restore",
+)
+NUMBERS: Final = {name: number for number, name in enumerate(_NAMES)}
+"""Bit of each capability, by its name."""
+
+_ALL: Final = (1 << len(_NAMES)) - 1
+_CLAUSE: Final = re.compile(r"([A-Za-z0-9_,]*)((?:[-+=][eip]*)+)")
+_ACTION: Final = re.compile(r"([-+=])([eip]*)")
+_EXAMPLE: Final = "write it like cap_net_bind_service=ep"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Bit masks, and whether the process has what it is permitted from the start."""
+
+    permitted: int
+    inheritable: int
+    effective: bool
+
+
+def parse_capabilities(value: object) -> Capabilities:
+    """What `caps:` says. Raises InvalidValue, also for what no file can have."""
+    text = parse_text(value)
+    sets = dict.fromkeys("eip", 0)
+    clauses = text.split()
+    if not clauses:
+        raise InvalidValue("expected capabilities, found an empty text", _EXAMPLE)
+    for clause in clauses:
+        found = _CLAUSE.fullmatch(clause)
+        if found is None:
+            raise InvalidValue(f"expected capabilities, found {shorten(clause)}", _suggest(clause))
+        mask = _parse_names(found[1])
+        for operator, flags in _ACTION.findall(found[2]):
+            if operator != "=" and not found[1]:
+                raise InvalidValue(f"{shorten(clause)} names no capability", _EXAMPLE)
+            for flag in "eip":
+                if operator == "=":
+                    sets[flag] &= ~mask
+                if flag in flags:
+                    sets[flag] = sets[flag] & ~mask if operator == "-" else sets[flag] | mask
+    either = sets["p"] | sets["i"]
+    if not either:
+        raise InvalidValue(f"{shorten(text)} gives no capability", "write what is permitted, like cap_net_raw=ep")
+    if sets["e"] and sets["e"] != either:
+        # The kernel keeps a single bit for all of them (capabilities(7), "File capabilities").
+        raise InvalidValue(
+            f"{shorten(text)}: of a file either all of its capabilities are effective or none",
+            "write e with each, or none",
+        )
+    return Capabilities(permitted=sets["p"], inheritable=sets["i"], effective=bool(sets["e"]))
+
+
+def _parse_names(text: str) -> int:
+    if not text:
+        return _ALL
+    mask = 0
+    for name in text.lower().split(","):
+        if name == "all":
+            mask = _ALL
+            continue
+        if name not in NUMBERS:
+            meant = f"cap_{name}" if f"cap_{name}" in NUMBERS else closest(name, NUMBERS)
+            hint = f"did you mean `{meant}`?" if meant else "the names are those of capabilities(7)"
+            raise InvalidValue(f"no capability is named {shorten(name)}", hint)
+        mask |= 1 << NUMBERS[name]
+    return mask
+
+
+def _suggest(clause: str) -> str:
+    name = clause.lower() if clause.lower().startswith("cap_") else f"cap_{clause.lower()}"
+    return f"write {name}=ep" if name in NUMBERS else _EXAMPLE
