@@ -16,7 +16,7 @@ from layerkit.cli.environment import (
     open_store,
     source_date_epoch,
 )
-from layerkit.cli.output import Output, StepLog
+from layerkit.cli.output import Output, StepLog, output_options
 from layerkit.cli.push import push_image
 from layerkit.content.layout import Layout
 from layerkit.document.problem import DocumentError
@@ -51,7 +51,7 @@ from layerkit.transfer import Copy
 @click.option("-o", "--output", "outputs", multiple=True, metavar="oci:DIR", help="Also write an OCI image layout.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
 @access_options
-@click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
+@output_options
 def build(
     unexpected: tuple[str, ...],
     path: str,
@@ -61,7 +61,7 @@ def build(
     outputs: tuple[str, ...],
     variables: tuple[str, ...],
     access: Access,
-    quiet: bool,
+    output: Output,
 ) -> None:
     """Build the image that a spec file describes, into the local store.
 
@@ -85,8 +85,7 @@ def build(
     spec = _one_spec(file)
     platform = spec.platform
     references = _references(spec, tags, push=push)
-    digest = asyncio.run(_build(spec, platform, references, folders, push=push, access=access, quiet=quiet))
-    Output(quiet=quiet).answer(digest)
+    output.answer(asyncio.run(_build(spec, platform, references, folders, output, push=push, access=access)))
 
 
 async def _build(
@@ -94,12 +93,11 @@ async def _build(
     platform: Platform,
     references: tuple[Reference, ...],
     folders: list[tuple[Path, str]],
+    output: Output,
     *,
     push: bool,
     access: Access,
-    quiet: bool,
 ) -> str:
-    output = Output(quiet=quiet)
     store = open_store(access)
     output.note(f"building {spec.name} for {platform}")
     builder = Builder(

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, parse_reference
 from layerkit.oci.repository import Registry
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 T = TypeVar("T")
 
@@ -54,6 +57,13 @@ class ReferenceType(click.ParamType[Reference]):
             return parse_reference(str(value))
         except OCIError as error:
             self.fail(error.message, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":  # noqa: ARG002
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - for shells alone
+
+        from layerkit.cli.completion import complete_images  # noqa: PLC0415
+
+        return [CompletionItem(name) for name in complete_images(incomplete)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

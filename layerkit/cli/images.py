@@ -14,7 +14,11 @@ from layerkit.sizes import format_size
 
 @click.command()
 def images() -> None:
-    """List the images of the local store: name, digest, and bytes as stored."""
+    """List the images of the local store: name, digest, and bytes as stored.
+
+    \b
+    layerkit images             all of them
+    """
     rows = asyncio.run(_list(open_store()))
     width = max((len(name) for name, _, _ in rows), default=0)
     output = Output(quiet=False)

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from layerkit.cli.display import format_descriptor
 from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
-from layerkit.cli.output import Output, format_descriptor
+from layerkit.cli.output import Output
 from layerkit.image.select import choose_platform
 from layerkit.oci.codec import encode_json
 from layerkit.oci.config import MAX_SIZE, ImageConfig

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from layerkit import __version__
+from layerkit.cli.voice import ReaderGone, Voice, forgive_encodings
 
 # Name -> module, attribute, and the help of the command list, so that the list imports no command.
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -21,7 +22,15 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "images": ("layerkit.cli.images", "images", "List the images of the local store."),
     "inspect": ("layerkit.cli.inspect", "inspect", "Show the manifest, layers and config of an image."),
     "registry": ("registry.cli", "registry", "Run a registry of your own."),
+    "completion": ("layerkit.cli.completion", "completion", "Print the completions of a shell."),
 }
+_SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Build images": ("init", "build", "plan", "explain", "lock", "schema"),
+    "Look into images": ("images", "inspect", "ls", "history", "diff"),
+    "Move images": ("push", "pull", "copy", "save", "load", "tag", "rm", "prune", "login", "logout"),
+    "Run a registry": ("registry",),
+}
+"""What the list of commands is grouped by; what is in none comes last."""
 
 
 class _Commands(click.Group):
@@ -36,8 +45,14 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+        listed = {name for names in _SECTIONS.values() for name in names}
+        sections = {**_SECTIONS, "More": tuple(name for name in _COMMANDS if name not in listed)}
+        width = max(map(len, _COMMANDS))
+        for title, names in sections.items():
+            rows = [(name.ljust(width), _COMMANDS[name][2]) for name in names if name in _COMMANDS]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -46,8 +61,8 @@ class _Commands(click.Group):
             import difflib  # noqa: PLC0415 - only a mistake needs it
 
             close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
+            hint = f": did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"No such command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -70,33 +85,67 @@ def main() -> None:
     if sys.getfilesystemencoding().lower() != "utf-8":
         # An image's paths are UTF-8 whatever the locale of whoever builds it.
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606 - this very program
+    forgive_encodings()
+    voice = Voice()
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
+        code = cli.main(prog_name="layerkit", standalone_mode=False, obj=voice)
+    except ReaderGone:
+        code = 1
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        voice.error("interrupted", bare=True)
         code = 130
     except click.ClickException as error:
-        error.show()
+        voice.error(_tidy(error.format_message()), _usage(error))
         code = error.exit_code
     except Exception as error:
-        text = _explain(error)
-        if text is None:
+        told = _tell(_first(error), voice)
+        if told is None:
             raise
-        message, code = text
-        click.echo(message, err=True)
+        code = told
+    try:
+        # What is left in it fails here, and not in a traceback at the very end.
+        sys.stdout.flush()
+    except (AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _explain(error: Exception) -> tuple[str, int] | None:
-    """What to print for an error that has a cause outside this program, and the exit code."""
+def _tidy(message: str) -> str:
+    """A message of click, in the style of ours: it begins small and ends without a full stop."""
+    message = message.removesuffix(".")
+    return message[:1].lower() + message[1:] if message[1:2].islower() else message
+
+
+def _usage(error: click.ClickException) -> str:
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return ""
+    return f"{error.ctx.command_path} --help"
+
+
+def _first(error: Exception) -> Exception:
+    """Of several that happened at once the first: the others follow from it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _tell(error: Exception, voice: Voice) -> int | None:
+    """Tell of an error that has its cause outside this program; the answer is the exit code."""
     from layerkit.document.problem import DocumentError  # noqa: PLC0415 - see _COMMANDS
     from layerkit.layer.errors import LayerError  # noqa: PLC0415
     from layerkit.oci.errors import OCIError  # noqa: PLC0415
 
     if isinstance(error, DocumentError):
-        return error.render(), 2
+        voice.error(error.render(), bare=True)
+        return 2
     if isinstance(error, (OCIError, LayerError)):
-        return f"error: {error}", 1
+        voice.error(str(error))
+        return 1
     if isinstance(error, OSError):
-        return f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", 1
+        names = " and ".join(str(name) for name in (error.filename, error.filename2) if name)
+        voice.error(f"{names or 'the system'}: {(error.strerror or str(error)).lower()}")
+        return 1
+    if isinstance(error, MemoryError):
+        voice.error("out of memory")
+        return 1
     return None

@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
-from layerkit.cli.output import Output, StepLog
+from layerkit.cli.output import Output, StepLog, output_options
 from layerkit.oci.reference import Reference, RepositoryName
 from layerkit.transfer import Copy
 
@@ -13,15 +13,14 @@ from layerkit.transfer import Copy
 @click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
 @click.argument("reference", type=ReferenceType(), metavar="REF")
 @access_options
-@click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
-def pull(reference: Reference, *, access: Access, quiet: bool) -> None:
+@output_options
+def pull(reference: Reference, *, access: Access, output: Output) -> None:
     """Pull an image, for all its platforms, into the local store.
 
     \b
     layerkit pull localhost:5000/hello:1
     layerkit pull localhost:5000/hello@sha256:...
     """
-    output = Output(quiet=quiet)
     output.answer(asyncio.run(_pull(reference.with_default_tag(), output, access)))
 
 

@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
-from layerkit.cli.output import Output, StepLog
+from layerkit.cli.output import Output, StepLog, output_options
 from layerkit.content.layout import Layout
 from layerkit.image.image import BASE_NAME
 from layerkit.oci.digest import Digest
@@ -18,14 +18,13 @@ from layerkit.transfer import Copy
 @click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
 @click.argument("reference", type=ReferenceType(), metavar="REF")
 @access_options
-@click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
-def push(reference: Reference, *, access: Access, quiet: bool) -> None:
+@output_options
+def push(reference: Reference, *, access: Access, output: Output) -> None:
     """Push an image of the local store to the registry that its name says.
 
     \b
     layerkit push localhost:5000/hello:1
     """
-    output = Output(quiet=quiet)
     output.answer(asyncio.run(push_image(open_store(access), reference.with_default_tag(), output, access)))
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from layerkit.cli.output import Output, StepLog, format_descriptor, kind_of
+from layerkit.cli.display import format_descriptor, kind_of
+from layerkit.cli.output import Output, StepLog
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.progress import Activity, Outcome, Step

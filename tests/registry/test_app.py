@@ -57,7 +57,7 @@ class TestStarting:
         )
         assert done.returncode == 1
         assert done.stderr == (
-            f"Error: another registry is running on {registry_process.root}: stop it, or give this one another --root\n"
+            f"error: another registry is running on {registry_process.root}: stop it, or give this one another --root\n"
         )
 
     def test_a_taken_port_is_one_clear_line(self, registry_process: RegistryProcess, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ class TestStarting:
         )
         assert (done.returncode, done.stderr) == (
             1,
-            f"Error: cannot listen on {registry_process.address}: "
+            f"error: cannot listen on {registry_process.address}: "
             "address already in use (choose another with --listen)\n",
         )
 
