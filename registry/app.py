@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -24,14 +25,18 @@ from aiohttp import web
 from layerkit.files import replace_file, sync_folder
 from layerkit.oci.errors import StorageFull
 from registry.config import Address, Configuration, LogFormat, LogLevel
+from registry.handlers.authorize import Entrance
 from registry.handlers.dispatch import Check, Dispatcher
 from registry.handlers.proxies import Proxies
+from registry.handlers.redirect import Redirect
 from registry.handlers.server import HTTPServer
 from registry.local import LocalRegistry
 from registry.logs import RequestLog
 from registry.metadata.sqlite import SQLiteDatabase
 from registry.observe import Observer
 from registry.storage.filesystem import FilesystemStorage
+from registry.storage.secure_link import SecureLinks
+from registry.tls import make_context, reload_certificate
 
 LAYOUT_VERSION: Final = "1"
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -54,16 +59,33 @@ class StartError(Exception):
 async def open_registry(root: Path) -> AsyncIterator[LocalRegistry]:
     """The registry whose data is in `root`, which is made where it does not exist. Raises StartError, OCIError."""
     with own_folder(root):
-        async with _open_drivers(root) as (registry, _):
+        async with _open_drivers(root) as (registry, *_):
             yield registry
 
 
 @asynccontextmanager
-async def run_server(configuration: Configuration) -> AsyncIterator[str]:
+async def open_index(root: Path) -> AsyncIterator[SQLiteDatabase]:
+    """The index of the data folder `root` alone, whether a registry runs on it or not. Raises StartError, OCIError."""
+    if not (root / "version").exists():
+        with own_folder(root):
+            pass
+    _check_version(root)
+    database = SQLiteDatabase(root / "registry.db")
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def run_server(configuration: Configuration, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Serve in this process, with one worker, as long as the context lasts; then let requests end.
 
-    The value is the address that it listens on, `HOST:PORT`, with the port that port 0 became.
+    The value is the address that it listens on, `HOST:PORT`, with the port that port 0 became. The TLS `context` is
+    made where the configuration has one and the caller has not.
     """
+    if context is None and configuration.tls is not None:
+        context = make_context(configuration.tls)
     with own_folder(configuration.root):
         async with AsyncExitStack() as stack:
             listening = listen(configuration.listen)
@@ -75,20 +97,30 @@ async def run_server(configuration: Configuration) -> AsyncIterator[str]:
                 metrics = Metrics()
                 observers.append(metrics)
                 await stack.enter_async_context(_serve_metrics(configuration.metrics, metrics.expose))
-            await stack.enter_async_context(_run_worker(configuration, [listening], observers))
+            await stack.enter_async_context(_run_worker(configuration, [listening], observers, context))
             yield str(Address(*listening.getsockname()[:2]))
 
 
 async def serve(configuration: Configuration, announce: Announce, inherited: Sequence[socket.socket] = ()) -> None:
-    """Serve until SIGTERM or SIGINT, on `inherited` sockets where there are some. Raises StartError, OCIError."""
+    """Serve until SIGTERM or SIGINT, on `inherited` sockets where there are some. SIGHUP reads the certificate again.
+
+    Raises StartError, OCIError, DocumentError.
+    """
     stop = stop_event()
+    context = make_context(configuration.tls) if configuration.tls is not None else None
+    warn_of_plain_passwords(configuration)
     if configuration.workers == 1 and not inherited:
-        async with run_server(configuration) as address:
+        _reload_at_hangup(configuration, context)
+        async with run_server(configuration, context) as address:
             announce(address)
             await stop.wait()
         return
     with own_folder(configuration.root):
         async with AsyncExitStack() as stack:
+            if configuration.users is not None:
+                from registry.auth.setup import check_files  # noqa: PLC0415 - see _open_entrance
+
+                check_files(configuration.users, configuration.root)
             sockets = list(inherited) or listen_for_each(configuration.listen, configuration.workers)
             folder = None
             if configuration.metrics is not None:
@@ -101,13 +133,34 @@ async def serve(configuration: Configuration, announce: Announce, inherited: Seq
 async def work(configuration: Configuration, sockets: Sequence[socket.socket]) -> None:
     """What one of several workers does: serve on sockets that its parent holds, until SIGTERM."""
     stop = stop_event()
+    context = make_context(configuration.tls) if configuration.tls is not None else None
+    _reload_at_hangup(configuration, context)
     observers: list[Observer] = [_request_log(configuration)]
     if METRICS_FOLDER in os.environ:
         from registry.metrics import Metrics  # noqa: PLC0415 - not before the environment is as it must be
 
         observers.append(Metrics())
-    async with _run_worker(configuration, sockets, observers):
+    async with _run_worker(configuration, sockets, observers, context):
         await stop.wait()
+
+
+def warn_of_plain_passwords(configuration: Configuration) -> None:
+    """Say so where passwords may cross a network that others can read."""
+    is_ours = configuration.listen.host in {"localhost", "::1"} or configuration.listen.host.startswith("127.")
+    has_tls = configuration.tls is not None or configuration.public_url.startswith("https:")
+    if configuration.users is not None and not (is_ours or has_tls or configuration.trusted_proxies):
+        logger.warning(
+            "passwords come to %s without encryption: configure `tls`, or listen on 127.0.0.1 behind a proxy with TLS",
+            configuration.listen,
+        )
+
+
+def _reload_at_hangup(configuration: Configuration, context: ssl.SSLContext | None) -> None:
+    def reload() -> None:
+        if context is not None and configuration.tls is not None:
+            reload_certificate(context, configuration.tls)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 def _request_log(configuration: Configuration) -> RequestLog:
@@ -125,7 +178,7 @@ def stop_event() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _open_drivers(root: Path) -> AsyncIterator[tuple[LocalRegistry, dict[str, Check]]]:
+async def _open_drivers(root: Path) -> AsyncIterator[tuple[LocalRegistry, dict[str, Check], SQLiteDatabase]]:
     database = SQLiteDatabase(root / "registry.db")
 
     async def check_index() -> None:
@@ -139,26 +192,32 @@ async def _open_drivers(root: Path) -> AsyncIterator[tuple[LocalRegistry, dict[s
             raise StorageFull("the folder cannot be written to")
 
     try:
-        yield LocalRegistry(FilesystemStorage(root), database), {"index": check_index, "store": check_store}
+        yield LocalRegistry(FilesystemStorage(root), database), {"index": check_index, "store": check_store}, database
     finally:
         await database.close()
 
 
 @asynccontextmanager
 async def _run_worker(
-    configuration: Configuration, sockets: Sequence[socket.socket], observers: Sequence[Observer]
+    configuration: Configuration,
+    sockets: Sequence[socket.socket],
+    observers: Sequence[Observer],
+    context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
-    async with _open_drivers(configuration.root) as (registry, checks):
+    proxies = Proxies(configuration.trusted_proxies, public_url=configuration.public_url)
+    async with _open_drivers(configuration.root) as (registry, checks, database):
         dispatcher = Dispatcher(
             registry,
             observers=observers,
             checks=checks,
             warnings=configuration.warnings,
-            proxies=Proxies(configuration.trusted_proxies),
+            proxies=proxies,
+            entrance=_open_entrance(configuration, database, proxies),
+            redirect=_redirect(configuration),
         )
         runner = web.ServerRunner(HTTPServer(dispatcher), shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()
-        sites = [web.SockSite(runner, listening, backlog=_BACKLOG) for listening in sockets]
+        sites = [web.SockSite(runner, listening, backlog=_BACKLOG, ssl_context=context) for listening in sockets]
         try:
             for site in sites:
                 await site.start()
@@ -170,35 +229,70 @@ async def _run_worker(
             await runner.cleanup()
 
 
+def _open_entrance(configuration: Configuration, database: SQLiteDatabase, proxies: Proxies) -> Entrance | None:
+    if configuration.users is None:
+        return None
+    from registry.auth.setup import open_gate  # noqa: PLC0415 - its libraries take a fifth of a second to import
+
+    gate = open_gate(configuration.users, configuration.root, database)
+    return Entrance(gate, configuration.users.service, proxies)
+
+
+def _redirect(configuration: Configuration) -> Redirect | None:
+    found = configuration.redirect
+    if found is None:
+        return None
+    return Redirect(SecureLinks(found.url, found.secret, found.seconds).url_of, found.clients)
+
+
 async def _supervise(
     configuration: Configuration, sockets: Sequence[socket.socket], folder: str | None, stop: asyncio.Event
 ) -> None:
     """Keep the workers running until `stop`, then end them all."""
     # With one socket for all (systemd's) each worker accepts from it; else each has its own.
+    running: set[asyncio.subprocess.Process] = set()
+
+    def reload() -> None:
+        for worker in running:
+            with contextlib.suppress(ProcessLookupError):
+                worker.send_signal(signal.SIGHUP)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     shares = [[sockets[n]] if len(sockets) == configuration.workers else sockets for n in range(configuration.workers)]
     async with asyncio.TaskGroup() as tasks:
-        keepers = [tasks.create_task(_keep_running(configuration, share, folder)) for share in shares]
+        keepers = [tasks.create_task(_keep_running(configuration, share, folder, running)) for share in shares]
         await stop.wait()
         for keeper in keepers:
             keeper.cancel()
 
 
-async def _keep_running(configuration: Configuration, sockets: Sequence[socket.socket], folder: str | None) -> None:
+async def _keep_running(
+    configuration: Configuration,
+    sockets: Sequence[socket.socket],
+    folder: str | None,
+    running: set[asyncio.subprocess.Process],
+) -> None:
     descriptors = [listening.fileno() for listening in sockets]
     environment = dict(os.environ) if folder is None else {**os.environ, METRICS_FOLDER: folder}
     while True:
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "registry.worker", configuration.to_json(), *map(str, descriptors)),
+            *(sys.executable, "-m", "registry.worker", *map(str, descriptors)),
+            stdin=asyncio.subprocess.PIPE,
             pass_fds=descriptors,
             env=environment,
         )
+        running.add(worker)
         try:
+            # Not as an argument, which everybody on the machine can read.
+            await worker.communicate(configuration.to_json().encode())
             code = await worker.wait()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
                 worker.terminate()
             await worker.wait()
             raise
+        finally:
+            running.discard(worker)
         logger.error("worker %d ended with %d, and is started again", worker.pid, code)
         await asyncio.sleep(_RESTART_SECONDS)
 

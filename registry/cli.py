@@ -3,21 +3,25 @@
 import asyncio
 import json
 import os
+import sys
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from layerkit.document.problem import InvalidValue
-from registry.app import StartError, serve
-from registry.config import (
-    Address,
-    Configuration,
-    ConfigurationFile,
-    load_configuration,
-    parse_address,
-)
+from registry.app import StartError, open_index, serve
+from registry.config import Address, Configuration, parse_address
+from registry.config.load import load_configuration
+from registry.config.shape import ConfigurationFile, parse_user_name
 from registry.logs import configure_logging
+from registry.metadata import users
+from registry.metadata.database import Database
 from registry.systemd import inherited_sockets, notify
+
+T = TypeVar("T")
 
 
 class _AddressType(click.ParamType[Address]):
@@ -52,7 +56,7 @@ def serve_command(
 
     \b
     layerkit registry serve                            127.0.0.1:5000, data in ~/.local/share/layerkit/registry
-    layerkit registry serve --listen 0.0.0.0:5000      for others too: there are no users and passwords yet
+    layerkit registry serve --listen 0.0.0.0:5000      for others too; `auth:` in the configuration asks who they are
     layerkit registry serve --config registry.yaml --workers 2
     """
     configuration = load_configuration(
@@ -82,7 +86,10 @@ def config_group() -> None:
 def check_command(path: Path) -> None:
     """Check a configuration file, with the environment's variables above it, and show what it means."""
     configuration = load_configuration(path, environment=os.environ, default_root=_default_root())
-    click.echo(json.dumps(json.loads(configuration.to_json()), indent=2))
+    shown = json.loads(configuration.to_json())
+    if shown["redirect"]:
+        shown["redirect"]["secret"] = "(hidden)"  # noqa: S105 - not one
+    click.echo(json.dumps(shown, indent=2))
 
 
 @config_group.command("schema")
@@ -91,11 +98,145 @@ def schema_command() -> None:
     click.echo(json.dumps(ConfigurationFile.model_json_schema(), indent=2))
 
 
+class _UserName(click.ParamType[str]):
+    name = "name"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return parse_user_name(str(value))
+        except InvalidValue as error:
+            self.fail(f"{error.message}; {error.hint}", param, ctx)
+
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def _of_a_registry(command: _Command) -> _Command:
+    """The options that say whose users are meant."""
+    command = click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Its configuration.")(
+        command
+    )
+    return click.option(
+        "--root", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder of its data."
+    )(command)
+
+
+def _with_password(command: _Command) -> _Command:
+    command = click.option("--generate", is_flag=True, help="Make a password, and print it.")(command)
+    return click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(command)
+
+
+@registry.group("users")
+def users_group() -> None:
+    """Users that the registry keeps itself, for a configuration with `auth:`. A running registry sees changes at once.
+
+    \b
+    layerkit registry users add ann
+    layerkit registry users add ci --generate
+    layerkit registry users passwd ann --password-stdin < new-password
+    """
+
+
+@users_group.command("add")
+@click.argument("name", type=_UserName())
+@_with_password
+@_of_a_registry
+def add_user_command(
+    name: str, root: Path | None, config: Path | None, *, password_stdin: bool, generate: bool
+) -> None:
+    """Add a user, whose password is asked for on the terminal, unless an option says otherwise."""
+    stored = _take_password(password_stdin=password_stdin, generate=generate)
+    if not _write(root, config, lambda queries: users.add_user(queries, name, stored, now=int(time.time()))):
+        raise click.ClickException(f"there is a user {name!r} already: `layerkit registry users passwd {name}`")
+    click.echo(f"added {name}", err=True)
+
+
+@users_group.command("passwd")
+@click.argument("name", type=_UserName())
+@_with_password
+@_of_a_registry
+def passwd_command(name: str, root: Path | None, config: Path | None, *, password_stdin: bool, generate: bool) -> None:
+    """Give a user another password. Whoever is logged in with the old one has to log in again."""
+    stored = _take_password(password_stdin=password_stdin, generate=generate)
+    if not _write(root, config, lambda queries: users.set_password(queries, name, stored, now=int(time.time()))):
+        raise click.ClickException(f"there is no user {name!r}: `layerkit registry users list` shows all")
+    click.echo(f"changed the password of {name}", err=True)
+
+
+@users_group.command("remove")
+@click.argument("name", type=_UserName())
+@_of_a_registry
+def remove_user_command(name: str, root: Path | None, config: Path | None) -> None:
+    """Remove a user. Tokens that were given out before stay good for their lifetime, 15 minutes by default."""
+    if not _write(root, config, lambda queries: users.remove_user(queries, name)):
+        raise click.ClickException(f"there is no user {name!r}: `layerkit registry users list` shows all")
+    click.echo(f"removed {name}", err=True)
+
+
+@users_group.command("list")
+@_of_a_registry
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
+def list_users_command(root: Path | None, config: Path | None, form: str) -> None:
+    """List the users."""
+    found = _run(root, config, users.list_users)
+    if form == "json":
+        times = {user.name: (user.created_at, user.changed_at) for user in found}
+        click.echo(
+            json.dumps([{"name": name, "created": _tell(a), "changed": _tell(b)} for name, (a, b) in times.items()])
+        )
+        return
+    width = max((len(user.name) for user in found), default=0)
+    for user in found:
+        click.echo(f"{user.name:<{width}}  since {_tell(user.created_at)}  password of {_tell(user.changed_at)}")
+
+
+def _tell(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _take_password(*, password_stdin: bool, generate: bool) -> str:
+    """The hash of the password that the user is to have."""
+    from registry.auth.password import hash_password, make_password  # noqa: PLC0415 - serving may need no passwords
+
+    if password_stdin and generate:
+        raise click.UsageError("--password-stdin and --generate exclude each other")
+    if generate:
+        password = make_password()
+        click.echo(password)
+    elif password_stdin:
+        password = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    elif sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        raise click.UsageError("no terminal to ask for the password: use --password-stdin or --generate")
+    if not password:
+        raise click.UsageError("the password is empty")
+    return hash_password(password)
+
+
+def _write(root: Path | None, config: Path | None, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+    return _run(root, config, lambda database: database.write(work))
+
+
+def _run(root: Path | None, config: Path | None, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+    configuration = load_configuration(config, environment=os.environ, default_root=_default_root(), root=root)
+
+    async def run() -> T:
+        async with open_index(configuration.root) as database:
+            return await work(database)
+
+    try:
+        return asyncio.run(run())
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
 def _default_root() -> Path:
     base = os.environ.get("XDG_DATA_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "layerkit" / "registry"
 
 
 def _announce(address: str, configuration: Configuration) -> None:
-    click.echo(f"registry listening on http://{address}, data in {configuration.root}", err=True)
+    scheme = "http" if configuration.tls is None else "https"
+    click.echo(f"registry listening on {scheme}://{address}, data in {configuration.root}", err=True)
     notify(os.environ, "READY=1")

@@ -1,4 +1,7 @@
-"""One of several workers: `python -m registry.worker CONFIGURATION FD...`, started by `registry.app` alone."""
+"""One of several workers: `python -m registry.worker FD...`, started by `registry.app` alone.
+
+Its configuration comes on standard input.
+"""
 
 import asyncio
 import socket
@@ -10,9 +13,9 @@ from registry.logs import configure_logging
 
 
 def main() -> None:
-    configuration = Configuration.from_json(sys.argv[1])
+    configuration = Configuration.from_json(sys.stdin.read())
     configure_logging(as_json=configuration.log_format is LogFormat.JSON, level=configuration.log_level)
-    asyncio.run(work(configuration, [socket.socket(fileno=int(text)) for text in sys.argv[2:]]))
+    asyncio.run(work(configuration, [socket.socket(fileno=int(text)) for text in sys.argv[1:]]))
 
 
 if __name__ == "__main__":

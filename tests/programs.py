@@ -96,7 +96,7 @@ def run_registry(root: Path, *arguments: str) -> Iterator[RegistryProcess]:
                 before += line
                 if not line:
                     pytest.fail(f"the registry did not start: {before}")
-                match = re.match(r"registry listening on http://([^,]+),", line)
+                match = re.match(r"registry listening on https?://([^,]+),", line)
             drain = subprocess.Popen(["/bin/cat"], stdin=process.stderr, stdout=log)
             try:
                 yield RegistryProcess(root, match[1], process, log_path)

@@ -92,7 +92,8 @@ class Gate:
             return known
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            return Caller(await self.sign_in(authorization, address), self._access)
+            name = await self.sign_in(authorization, address)
+            return self._nobody if name == ANONYMOUS else Caller(name, self._access)
         holder = self._tokens.read(given.strip())
         caller = Caller(holder.user, self._access, holder.scopes)
         self._known[authorization] = holder.expires, caller

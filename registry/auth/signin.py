@@ -16,7 +16,7 @@ from registry.auth.throttle import Throttle
 _REMEMBERED_SECONDS: Final = 60.0
 _REMEMBERED: Final = 1024
 _AT_ONCE: Final = 2
-"""Comparisons in threads: each takes a core for a tenth of a second, and 64 MiB with Argon2."""
+"""Comparisons in threads: each takes a core for a twentieth of a second or more, and 19 MiB with Argon2."""
 
 _MOST_WAITING: Final = 200
 _LONGEST_NAME: Final = 256

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +28,9 @@ from registry.auth.errors import InvalidToken
 ALGORITHM: Final = "ES256"
 _ALGORITHMS: Final = [ALGORITHM]
 """The only one that is accepted: what a token says of itself is not asked."""
+
+_CURVE: Final = "P-256"
+_NO_KEY: Final = f"holds no private key of the curve {_CURVE}", "remove it: a new one is made"
 
 _LONGEST: Final = 8192
 _MOST_SCOPE_BYTES: Final = 4096
@@ -139,20 +143,23 @@ def load_key(path: Path) -> ECKey:
             _create_key(path)
         if path.stat().st_mode & 0o077:
             raise _key_problem(path, "can be read by others", f"chmod 600 {path}, or remove it: a new one is made")
-        return ECKey.import_key(path.read_bytes())
+        key = ECKey.import_key(path.read_bytes())
     except OSError as error:
         raise _key_problem(path, f"cannot be used: {(error.strerror or str(error)).lower()}") from error
     except (JoseError, ValueError, TypeError) as error:
-        raise _key_problem(path, "holds no private key", "remove it: a new one is made") from error
+        raise _key_problem(path, *_NO_KEY) from error
+    if not key.is_private or key.curve_name != _CURVE:
+        raise _key_problem(path, *_NO_KEY)
+    return key
 
 
 def _create_key(path: Path) -> None:
     """Several workers may do this at once: the first one's key counts."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(ECKey.generate_key("P-256").as_pem(private=True))
+            file.write(ECKey.generate_key(_CURVE).as_pem(private=True))
             file.flush()
             os.fsync(fd)
         path.hardlink_to(temporary)

@@ -46,6 +46,15 @@ async def get_blob(http: web.BaseRequest, call: GetBlob, repository: Repository)
         return error_response(error, {"Content-Range": f"bytes */{size}"})
 
 
+async def redirect_blob(http: web.BaseRequest, call: GetBlob, repository: Repository, url: str) -> web.StreamResponse:
+    """For a GET alone: the answer to a HEAD is all that there is to get (some clients do not follow)."""
+    blob = await repository.stat_blob(call.digest)
+    if is_unmodified(http, call.digest):
+        return web.Response(status=304, headers=_headers(blob))
+    headers = {"Location": url, "Docker-Content-Digest": blob.digest, "Cache-Control": "no-store"}
+    return web.Response(status=307, headers=headers)
+
+
 async def delete_blob(http: web.BaseRequest, call: DeleteBlob, repository: Repository) -> web.StreamResponse:
     await repository.delete_blob(call.digest)
     return web.Response(status=202)

@@ -44,6 +44,7 @@ from registry.handlers import blobs, lists, manifests, uploads
 from registry.handlers.authorize import TOKEN_PATH, Entrance
 from registry.handlers.errors import API_VERSION, error_response, unexpected_response
 from registry.handlers.proxies import Proxies
+from registry.handlers.redirect import Redirect
 from registry.handlers.token import answer_token
 from registry.observe import Observation, Observer
 
@@ -110,9 +111,11 @@ class Dispatcher:
         warnings: Sequence[str] = (),
         proxies: Proxies | None = None,
         entrance: Entrance | None = None,
+        redirect: Redirect | None = None,
     ) -> None:
         self._registry = registry
         self._entrance = entrance
+        self._redirect = redirect
         self._observers = observers
         self._checks = checks or {}
         self._warnings = [f'299 - "{_escape(text)}"' for text in warnings]
@@ -202,8 +205,13 @@ class Dispatcher:
                 return web.Response(body=b"{}", content_type="application/json")
             case ListRepositories():
                 return await lists.list_repositories(http, call, registry)
+            case GetBlob() if self._redirect is not None and (url := self._elsewhere(http, call, self._redirect)):
+                return await blobs.redirect_blob(http, call, registry.repository(call.repository), url)
             case _:
                 return await _ROUTES[type(call)].answer(http, call, registry.repository(call.repository))
+
+    def _elsewhere(self, http: web.BaseRequest, call: GetBlob, redirect: Redirect) -> str | None:
+        return redirect.url_for(self._proxies.client_address(http), call.digest)
 
     async def _health(self) -> web.Response:
         """Each part with "ok" or what is wrong with it."""
