@@ -5,8 +5,9 @@ refused here, all other oddities are read as docker and containerd read them (go
 pkg/archive/tar.go). Source: image-spec, layer.md, "Applying Changesets".
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from layerkit.layer.entry import ROOT, EntryType
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 MAX_READ: Final = 16 * 2**20
 """Bytes of one file that `read_file` reads unless told otherwise."""
+
+KEPT: Final = frozenset({"etc/passwd", "etc/group", "etc/os-release", "usr/lib/os-release", "var/lib/dpkg/status"})
+"""Files that a build asks of its base: an index holds their content too, so that the layer need not be at hand."""
+_MAX_KEPT: Final = 4 * 2**20
 
 _TYPES: Final = {
     ord("0"): EntryType.FILE,
@@ -75,11 +80,12 @@ class IndexedEntry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerIndex:
     """The entries of a layer in its order; a path may be there twice. `diff_id` and `uncompressed_size` are of the
-    tar, as it was read."""
+    tar, as it was read. `contents` are those of the files of KEPT, by the offset of their entries."""
 
     entries: tuple[IndexedEntry, ...]
     diff_id: Digest
     uncompressed_size: int
+    contents: Mapping[int, bytes] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def index_layer(
@@ -90,23 +96,52 @@ def index_layer(
     `media_type` says how it is stored. Raises LayerError for what is not so stored, is no tar, has entries that no
     consumer takes or that lead out of the root, exceeds one of the `limits`, or is not of the `diff_id` given (S6).
     """
-    tar = _Meter(decompress(file, media_type, limits), new_hash(diff_id.algorithm if diff_id else "sha256"))
+    pieces = decompress(file, media_type, limits)
+    index = index_tar(pieces, algorithm=diff_id.algorithm if diff_id else "sha256", limits=limits)
+    if diff_id is not None and index.diff_id != diff_id:
+        raise diff_id_differs(index.diff_id, diff_id)
+    return index
+
+
+def diff_id_differs(actual: Digest, stated: Digest) -> LayerError:
+    """What to raise where a layer has another diff_id than the config of its image states."""
+    return LayerError(
+        f"the layer's content is not what its image says: its diff_id is {actual}, not {stated}; fetch it again"
+    )
+
+
+def index_tar(
+    pieces: Iterable[bytes],
+    *,
+    algorithm: str = "sha256",
+    limits: Limits = DEFAULT_LIMITS,
+    has_whiteouts: bool = True,
+) -> LayerIndex:
+    """Index the tar of these pieces. Raises what `index_layer` raises.
+
+    In a tar that is no layer, without whiteouts, a name that would be one is refused.
+    """
+    tar = _Meter(pieces, new_hash(algorithm))
+    tape = Tape(tar)
     entries: list[IndexedEntry] = []
+    kept: dict[str, tuple[int, bytes]] = {}
     names = 0
-    for header in iter_headers(tar, limits):
-        entry = _make_entry(header, limits)
+    for header in iter_headers(tape, limits):
+        entry = _make_entry(header, limits, has_whiteouts=has_whiteouts)
         if entry is None:
             continue
         entries.append(entry)
         names += len(entry.path) + len(entry.link) + sum(len(name) + len(value) for name, value in entry.xattrs)
         if names > limits.names:
             raise exceeds(limits, "names", f"the names in the layer have at least {names} bytes")
-    actual = Digest.from_hash(tar.digester)
-    if diff_id is not None and actual != diff_id:
-        raise LayerError(
-            f"the layer's content is not what its image says: its diff_id is {actual}, not {diff_id}; fetch it again"
-        )
-    return LayerIndex(entries=tuple(entries), diff_id=actual, uncompressed_size=tar.size)
+        if entry.path in KEPT and entry.type is EntryType.FILE and not entry.sparse and entry.size <= _MAX_KEPT:
+            kept[entry.path] = entry.offset, tape.read(entry.size)
+    return LayerIndex(
+        entries=tuple(entries),
+        diff_id=Digest.from_hash(tar.digester),
+        uncompressed_size=tar.size,
+        contents=MappingProxyType(dict(kept.values())),
+    )
 
 
 def read_file(
@@ -151,7 +186,7 @@ class _Meter:
             yield piece
 
 
-def _make_entry(header: Header, limits: Limits) -> IndexedEntry | None:
+def _make_entry(header: Header, limits: Limits, *, has_whiteouts: bool) -> IndexedEntry | None:
     """None for what is no part of the file system."""
     path = _normalise(header.name, limits)
     kind = _TYPES.get(header.flag)
@@ -172,6 +207,10 @@ def _make_entry(header: Header, limits: Limits) -> IndexedEntry | None:
     elif kind is EntryType.HARDLINK:
         link = _normalise(header.link, limits)
     if _WHITEOUT in path:
+        if not has_whiteouts and any(name.startswith(_WHITEOUT) for name in path.split("/")):
+            raise LayerError(
+                f"{shorten(path)} cannot be in an image: names that begin with .wh. mean a deletion there; rename it"
+            )
         if _AUFS in path and _is_bookkeeping(path):
             return None
         name = path.rpartition("/")[2]

@@ -221,12 +221,12 @@ class Tape:
         return bool(self._piece)
 
 
-def iter_headers(pieces: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Generator[Header, None, None]:
+def iter_headers(tape: Tape, limits: Limits = DEFAULT_LIMITS) -> Generator[Header, None, None]:
     """The entries of a tar in its order, to its very end; what follows its trailer is read, and ignored as by all.
 
-    Raises LayerError for what is no tar, ends early, or holds what no consumer of layers takes.
+    Whoever wants an entry's content reads it, or the beginning of it, from `tape` before the next entry. Raises
+    LayerError for what is no tar, ends early, or holds what no consumer of layers takes.
     """
-    tape = Tape(pieces)
     records: Mapping[bytes, bytes] = _NO_RECORDS
     names: dict[int, bytes] = {}
     entries = 0
@@ -261,9 +261,11 @@ def iter_headers(pieces: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Ge
             raise exceeds(limits, "entries", f"the layer has at least {entries} entries")
         header = _parse_header(block, size, records, names, start, tape.position)
         yield header
-        content_size = header.stored_size
-        if content_size and tape.skip(content_size + -content_size % RECORD) < content_size:
-            raise _ends_early(f"at byte {tape.position} of its tar, in {shorten(decode(header.name))}")
+        if header.stored_size:
+            # Some of them may have been read meanwhile.
+            missing = header.offset + header.stored_size - tape.position
+            if tape.skip(missing + -header.stored_size % RECORD) < missing:
+                raise _ends_early(f"at byte {tape.position} of its tar, in {shorten(decode(header.name))}")
         records = _NO_RECORDS
         names.clear()
     while tape.skip(_PIECE):
