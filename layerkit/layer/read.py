@@ -5,6 +5,8 @@ what docker, containerd and podman read layers with. Sources: POSIX.1-2017, pax,
 Interchange Format"; the GNU tar manual, "Basic Tar Format"; LAYERS, S1 and S5.
 """
 
+import bz2
+import lzma
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ _PIECE: Final = 1024 * 1024
 """The most that is inflated at once."""
 _ZSTD_READ: Final = 2048
 """Four bytes of zstd can stand for 128 KiB, and its decoder takes no limit: so much is 64 MiB at most."""
+_MAX_XZ_MEMORY: Final = 100 * 2**20
+"""Bytes: `xz -9` needs 65 MiB to be read."""
 _MAX_ZSTD_WINDOW: Final = 2**27
 """Bytes: what `zstd -d` takes unless told otherwise."""
 
@@ -102,21 +106,45 @@ def decompress(file: BinaryIO, media_type: str, limits: Limits = DEFAULT_LIMITS)
     Raises LayerError for what is not so stored or ends early, and for limits exceeded.
     """
     compression = compression_of(media_type)
-    stored = _Counter(file)
-    total = 0
     try:
-        for piece in _DECODERS[compression](stored):
-            total += len(piece)
-            if total > limits.uncompressed_size:
-                raise exceeds(limits, "uncompressed_size", f"the layer has at least {total} bytes uncompressed")
-            if total > limits.ratio_after and total > limits.ratio * stored.size:
-                raise exceeds(limits, "ratio", f"{stored.size} bytes of the layer are at least {total} uncompressed")
-            yield piece
-    except (_ZlibError, ZstdError) as error:
+        yield from _decode(file, compression, limits)
+    except _DECODER_ERRORS as error:
         raise LayerError(
             f"the layer is not the {compression} that its media type {shorten(media_type)} says: {error}; "
             "fetch it again, or have it made anew"
         ) from error
+
+
+def decompress_archive(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Generator[bytes, None, None]:
+    """What the seekable `file` holds, in pieces, with the compression taken off that its first bytes tell of.
+
+    Raises LayerError for what is damaged or ends early, and for limits exceeded.
+    """
+    compression = detect_compression(file)
+    try:
+        yield from _decode(file, compression, limits)
+    except _DECODER_ERRORS as error:
+        raise LayerError(f"the archive is damaged: its {compression} cannot be read: {error}") from error
+
+
+def detect_compression(file: BinaryIO) -> str:
+    """How the seekable `file`, which is left at its start, is compressed: "none" where no magic number says so."""
+    file.seek(0)
+    beginning = file.read(max(map(len, _MAGIC)))
+    file.seek(0)
+    return next((kind for magic, kind in _MAGIC.items() if beginning.startswith(magic)), "none")
+
+
+def _decode(file: BinaryIO, compression: str, limits: Limits) -> Generator[bytes, None, None]:
+    stored = _Counter(file)
+    total = 0
+    for piece in _DECODERS[compression](stored):
+        total += len(piece)
+        if total > limits.uncompressed_size:
+            raise exceeds(limits, "uncompressed_size", f"the layer has at least {total} bytes uncompressed")
+        if total > limits.ratio_after and total > limits.ratio * stored.size:
+            raise exceeds(limits, "ratio", f"{stored.size} bytes of the layer are at least {total} uncompressed")
+        yield piece
 
 
 class _Counter:
@@ -171,8 +199,43 @@ def _unpack_zstd(file: _Counter) -> Iterator[bytes]:
         raise _ends_early("in the midst of a zstd frame")
 
 
+def _unpack_xz(file: _Counter) -> Iterator[bytes]:
+    """Any number of streams, with padding between and after them (the .xz file format, section 2)."""
+    yield from _unpack_streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY), "xz")
+
+
+def _unpack_bzip2(file: _Counter) -> Iterator[bytes]:
+    yield from _unpack_streams(file, bz2.BZ2Decompressor, "bzip2")
+
+
+def _unpack_streams(
+    file: _Counter, start: "Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]", kind: str
+) -> Iterator[bytes]:
+    stream = start()
+    while content := file.read(_READ):
+        while content or not (stream.eof or stream.needs_input):
+            if stream.eof:
+                content = content.lstrip(b"\0")
+                if not content:
+                    break
+                stream = start()
+            try:
+                piece = stream.decompress(content, _PIECE)
+            except (lzma.LZMAError, OSError, ValueError) as error:
+                raise LayerError(f"the archive is damaged: its {kind} cannot be read: {error}") from error
+            if piece:
+                yield piece
+            content = stream.unused_data if stream.eof else b""
+    if not stream.eof:
+        raise LayerError(f"the archive ends early, in the midst of its {kind}: fetch it again")
+
+
 _DECODERS: Final[Mapping[str, Callable[[_Counter], Iterator[bytes]]]] = MappingProxyType(
-    {"none": _copy, "gzip": _inflate, "zstd": _unpack_zstd}
+    {"none": _copy, "gzip": _inflate, "zstd": _unpack_zstd, "xz": _unpack_xz, "bzip2": _unpack_bzip2}
+)
+_DECODER_ERRORS: Final = (_ZlibError, ZstdError)
+_MAGIC: Final[Mapping[bytes, str]] = MappingProxyType(
+    {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2"}
 )
 
 

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from layerkit.layer.errors import LayerError
 
@@ -80,4 +80,31 @@ class BytesSource:
             yield self.content[start : start + limit]
 
 
-Source = FileSource | BytesSource
+class Contents(Protocol):
+    """The content of files within a tar, by their offsets in it."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes from there, none only where there are no more. Raises LayerError."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartSource:
+    """A file within a tar that nobody changes meanwhile: of another image, or of an archive."""
+
+    contents: Contents
+    offset: int
+    size: int
+
+    def pieces(self, limit: int) -> Generator[bytes, None, None]:
+        """The content, in order, in pieces of at most `limit` bytes. Raises LayerError where it ends early."""
+        end = self.offset + self.size
+        position = self.offset
+        while position < end:
+            piece = self.contents.read(position, min(limit, end - position))
+            if not piece:
+                raise LayerError(f"content that is to be copied ends {end - position} bytes early: build again")
+            position += len(piece)
+            yield piece
+
+
+Source = FileSource | BytesSource | PartSource
