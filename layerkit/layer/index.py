@@ -286,6 +286,19 @@ class _Node:
         self.opaque = -1
 
 
+class Subtree:
+    """What was in a tree at one path, until it was taken."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: _Node) -> None:
+        self._node = node
+
+    def children(self) -> "list[tuple[str, Subtree]]":
+        """Of a directory, by name; of all else there are none."""
+        return [(name, Subtree(child)) for name, child in sorted((self._node.children or {}).items())]
+
+
 class FileTree:
     """The file system that layers make, the lowest first.
 
@@ -323,6 +336,28 @@ class FileTree:
         if node is None or not node.children:
             return []
         return [child.entry for _, child in sorted(node.children.items())]
+
+    def walk(self) -> Iterator[tuple[str, Origin]]:
+        """All paths but the root's, directories before what is in them, and their origins."""
+        waiting = [("", self._root)]
+        while waiting:
+            above, node = waiting.pop()
+            for name, child in sorted((node.children or {}).items()):
+                path = f"{above}{name}"
+                yield path, child.origin
+                if child.children is not None:
+                    waiting.append((f"{path}/", child))
+
+    @property
+    def root(self) -> IndexedEntry:
+        return self._root.entry
+
+    def take(self, path: str) -> "Subtree | None":
+        """Remove what is at `path`, no symlink of it followed, and give it; None where there is nothing."""
+        above, _, name = path.strip("/").rpartition("/")
+        parent = self._find(above)
+        node = parent.children.pop(name, None) if parent is not None and parent.children is not None else None
+        return Subtree(node) if node is not None else None
 
     def resolve(self, path: str) -> str:
         """`path` with each symlink among its parents followed inside the root, but not the last name itself.

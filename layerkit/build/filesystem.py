@@ -1,0 +1,200 @@
+"""File systems made of layers: what is where, and how its content is got.
+
+A plan stands on one, and copies from others. Nothing is unpacked: the tree is one of headers, and what is to be copied
+is taken out of its layer when it is known what that is. Blocking.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
+
+from layerkit.layer.entry import ROOT, Entry, EntryType
+from layerkit.layer.errors import LayerError
+from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex
+from layerkit.layer.source import BytesSource, Contents, PartSource, Source
+from layerkit.layer.spool import Picked
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import shorten
+
+GLOB: Final = re.compile(r"[*?\[]")
+_MAX_READ: Final = 4 * 2**20
+
+
+class Match(NamedTuple):
+    """`below` the fixed part of the pattern, "" where the pattern is no glob; `path` in the file system itself."""
+
+    below: str
+    path: str
+
+
+class LayerContents(Protocol):
+    """The contents of one layer's files."""
+
+    def source(self, entry: IndexedEntry) -> Source:
+        """Where the content of this file of the layer is read. Raises LayerError."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer that exists. What an index keeps needs no layer, the rest is `picked` out of it before it is read."""
+
+    descriptor: Descriptor
+    kept: Mapping[int, bytes]
+    picked: Picked = field(default_factory=Picked)
+
+    def source(self, entry: IndexedEntry) -> Source:
+        if entry.sparse:
+            raise LayerError(f"/{entry.path} is stored as a sparse file, which cannot be read: copy it elsewhere")
+        if entry.offset in self.kept:
+            return BytesSource(self.kept[entry.offset])
+        self.picked.want(entry.offset, entry.size)
+        return PartSource(self.picked, entry.offset, entry.size)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTar:
+    """A tar that is at hand as a whole: an archive."""
+
+    contents: Contents
+
+    def source(self, entry: IndexedEntry) -> Source:
+        if entry.sparse:
+            raise LayerError(f"/{entry.path} is stored as a sparse file, which cannot be read: make the archive anew")
+        return PartSource(self.contents, entry.offset, entry.size)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLayerContents:
+    """A layer that is yet to be written."""
+
+    entries: Mapping[str, Entry]
+
+    def source(self, entry: IndexedEntry) -> Source:
+        source = self.entries[entry.path].source
+        if source is None:
+            raise LayerError(f"/{entry.path} is no file")
+        return source
+
+
+class Filesystem:
+    """The layers of `tree`, the lowest first, have their contents in `layers`."""
+
+    def __init__(self) -> None:
+        self.tree = FileTree()
+        self.layers: list[LayerContents] = []
+
+    @classmethod
+    def of(cls, layers: Sequence[tuple[Descriptor, LayerIndex]]) -> "Filesystem":
+        """That of an image. Raises LayerError for layers that make none."""
+        filesystem = cls()
+        for descriptor, index in layers:
+            filesystem.add(index.entries, StoredLayer(descriptor, index.contents))
+        return filesystem
+
+    def add(self, entries: Sequence[IndexedEntry], contents: LayerContents) -> None:
+        """Put one more layer on top. Raises LayerError; the file system is of no use then."""
+        self.tree.add(entries)
+        self.layers.append(contents)
+
+    def source(self, path: str) -> Source:
+        """Where the content of the file at `path` is read. Raises LayerError."""
+        origin = self.tree.origin(path)
+        if origin is None or origin.entry.type is not EntryType.FILE:
+            raise LayerError(f"/{path} is no file")
+        return self.layers[origin.layer].source(origin.entry)
+
+    def read(self, path: str) -> bytes:
+        """The content of a small file that is at hand; every symlink is followed, and what is not there is empty.
+
+        Raises LayerError for what is no file, is too large, or can only be had by reading its layer.
+        """
+        path = self.tree.resolve_directory(path)
+        if self.tree.lookup(path) is None:
+            return b""
+        source = self.source(path)
+        if source.size > _MAX_READ:
+            raise LayerError(f"/{path} has {source.size} bytes, more than {_MAX_READ}: it cannot be read here")
+        if isinstance(source, PartSource) and isinstance(source.contents, Picked):
+            raise LayerError(f"/{path} cannot be read here: it stands elsewhere, behind a link or a name of its own")
+        return b"".join(source.pieces(_MAX_READ))
+
+    def identity(self, path: str) -> tuple[str, int] | None:
+        """What tells the content at `path` from all others: the digest of its layer, and its place there."""
+        origin = self.tree.origin(path)
+        contents = self.layers[origin.layer] if origin is not None and self.layers else None
+        if origin is None or not isinstance(contents, StoredLayer):
+            return None
+        return contents.descriptor.digest, origin.entry.offset
+
+    def match(self, pattern: str) -> "list[Match]":
+        """What a pattern like `/usr/share/**/*.mo` matches, in the order of the paths; no wildcard matches a name that
+        begins with a dot. Links on the way are followed, what is matched is not. Raises LayerError for loops of links.
+        """
+        parts = [part for part in pattern.split("/") if part]
+        fixed = next((n for n, part in enumerate(parts) if GLOB.search(part)), len(parts))
+        if fixed == len(parts):
+            path = self.tree.resolve("/".join(parts)) if parts else ROOT
+            return [Match("", path)] if self.tree.lookup(path) is not None else []
+        base = self.tree.resolve_directory("/".join(parts[:fixed]))
+        return sorted(set(self._glob(Match("", base), simplify(parts[fixed:]))))
+
+    def _glob(self, found: "Match", parts: Sequence[str]) -> "Iterator[Match]":
+        if not parts:
+            yield found
+            return
+        first, *rest = parts
+        if first == "**" and not rest:
+            # All that is in a folder: the folder itself, which stands for its contents.
+            yield found
+            return
+        if first == "**":
+            yield from self._glob(found, rest)
+        matches = compile_glob("*" if first == "**" else first)
+        above = "" if found.path == ROOT else found.path
+        for child in self.tree.children(found.path):
+            name = child.path.rpartition("/")[2]
+            if not matches(name) or (name.startswith(".") and not first.startswith(".")):
+                continue
+            match = Match(join(found.below, name), join(above, name))
+            if first == "**":
+                if child.type is EntryType.DIRECTORY:
+                    yield from self._glob(match, parts)
+            elif not rest:
+                yield match
+            else:
+                inside = self.tree.resolve_directory(match.path)
+                folder = self.tree.lookup(inside)
+                if folder is not None and folder.type is EntryType.DIRECTORY:
+                    yield from self._glob(Match(match.below, inside), rest)
+
+    def suggest(self, path: str) -> str:
+        """A path that may have been meant."""
+        import difflib  # noqa: PLC0415 - only a mistake needs it
+
+        parent, _, name = path.strip("/").rpartition("/")
+        try:
+            parent = self.tree.resolve_directory(parent)
+        except LayerError:
+            return ""
+        names = [child.path.rpartition("/")[2] for child in self.tree.children(parent)]
+        close = difflib.get_close_matches(name, names, n=1)
+        return f"did you mean {shorten('/' + join('' if parent == ROOT else parent, close[0]))}?" if close else ""
+
+
+@lru_cache(maxsize=256)
+def compile_glob(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    """One component of a glob: `*`, `?` and `[...]`."""
+    import fnmatch  # noqa: PLC0415 - few specs have globs
+
+    return re.compile(fnmatch.translate(pattern)).match
+
+
+def simplify(parts: list[str]) -> list[str]:
+    """`**` after `**` says nothing more, but takes the square of the time."""
+    return [part for n, part in enumerate(parts) if part != "**" or parts[n - 1 : n] != ["**"]]
+
+
+def join(parent: str, name: str) -> str:
+    return f"{parent}/{name}" if parent and name else parent or name

@@ -1,0 +1,56 @@
+"""Taken: an entry of a layer with what is known of where it came from, and the attributes that a spec gives it. Pure."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from layerkit.layer.entry import MAX_MTIME, Entry, EntryType
+
+CAPABILITY = "security.capability"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """The attributes of what is copied, with every name resolved.
+
+    `mode` None is 0644, or 0755 where the source is executable. `newest` are seconds that no time of a source may
+    exceed, None where times are not taken at all; `xattrs` are for files.
+    """
+
+    uid: int = 0
+    gid: int = 0
+    mode: int | None = None
+    dir_mode: int = 0o755
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    newest: int | None = None
+
+    def time(self, mtime: int) -> int:
+        """The time that an entry has whose source has `mtime`, in seconds (LAYERS, item 4)."""
+        return 0 if self.newest is None else min(max(mtime, 0), self.newest, MAX_MTIME)
+
+
+class Taken(NamedTuple):
+    """`origin` says in a few words where the entry is from; `identity` tells its content from all other."""
+
+    entry: Entry
+    origin: str
+    identity: tuple[str, int] | None = None
+
+
+def directory_entry(path: str, marks: Marks, *, mtime: int = 0) -> Entry:
+    return Entry(
+        path=path,
+        type=EntryType.DIRECTORY,
+        mode=marks.dir_mode,
+        uid=marks.uid,
+        gid=marks.gid,
+        mtime=marks.time(mtime),
+    )
+
+
+def folders_between(destination: str, name: str) -> tuple[str, ...]:
+    """`destination`, and the folders between it and the file that goes to `name` below it."""
+    if "/" not in name:
+        return (destination,) if destination else ()
+    parts = name.split("/")[:-1]
+    between = (f"{destination}/{'/'.join(parts[: n + 1])}".lstrip("/") for n in range(len(parts)))
+    return tuple(folder for folder in (destination, *between) if folder)
