@@ -69,19 +69,18 @@ class Accounts:
         return uid, gid
 
 
-def add_users(passwd: bytes, group: bytes, users: Sequence[User]) -> tuple[bytes, bytes]:
-    """Both files with these users, their groups, and their names in further groups; what is there stays.
+def add_user(passwd: bytes, group: bytes, user: User) -> tuple[bytes, bytes]:
+    """Both files with this user and its group; what is there stays. Raises InvalidValue for names and numbers that are
+    taken."""
+    known = Accounts.parse(passwd, group)
+    return _add_user(passwd, user, known), _add_group(group, user, known)
 
-    Raises InvalidValue, whose message begins with the user's name, for names and numbers that are taken.
-    """
-    for user in users:
-        known = Accounts.parse(passwd, group)
-        passwd = _add_user(passwd, user, known)
-        group = _add_group(group, user, known)
-    for user in users:
-        for name in user.groups:
-            group = _add_member(group, name, user)
-    return passwd, group
+
+def add_member(group: bytes, user: User) -> bytes:
+    """/etc/group with the user in its further groups. Raises InvalidValue for one that is not there."""
+    for name in user.groups:
+        group = _add_member(group, name, user)
+    return group
 
 
 def _add_user(passwd: bytes, user: User, known: Accounts) -> bytes:

@@ -1,46 +1,48 @@
-"""The builder: a spec, a base and a store in; an image in the store out.
+"""The builder: the images of a spec file and a store in; the images in the store out.
 
-The way of a build: base manifest and config -> headers of the base's layers -> plan -> each layer in one pass over
-its bytes -> config -> manifest. Everything lands in the layout that is the local store.
+The way of an image: base manifest and config -> headers of the base's layers -> plan -> each layer in one pass over
+its bytes -> config -> manifest; of several platforms an index of those. What two platforms have in common is made once.
+Everything lands in the local store.
 """
 
 import asyncio
-from dataclasses import dataclass
-from threading import Event
-from typing import BinaryIO
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import msgspec
 
+from layerkit.build.bases import BaseImage, Bases
+from layerkit.build.headers import HeaderCache
+from layerkit.build.inputs import Inputs
+from layerkit.build.packing import Packer
+from layerkit.build.pick import Donor
 from layerkit.build.plan import BuildPlan, PlannedLayer, plan_build
-from layerkit.content.layout import Layout
+from layerkit.build.rootfs import RootfsImporter
+from layerkit.build.together import run_together
+from layerkit.content.store import Store
 from layerkit.image.configure import configure
 from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
-from layerkit.image.select import choose_platform
-from layerkit.layer.compress import Compression, Content
-from layerkit.layer.errors import LayerError
-from layerkit.layer.index import LayerIndex, index_layer
-from layerkit.layer.tar import tar_size
-from layerkit.layer.write import WrittenLayer, write_layer
-from layerkit.oci.config import MAX_SIZE, ImageConfig
-from layerkit.oci.descriptor import Descriptor
+from layerkit.layer.compress import LEVELS, Compression, find_codec
+from layerkit.layer.entry import MAX_MTIME, Entry
+from layerkit.layer.write import WrittenLayer
 from layerkit.oci.digest import Digest
-from layerkit.oci.errors import ManifestInvalid, ManifestUnknown
-from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
+from layerkit.oci.manifest import ImageIndex, Manifest
+from layerkit.oci.mediatype import OCI_INDEX
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
-from layerkit.oci.repository import OpenRegistry, Reader
-from layerkit.progress import SILENT, Activity, Progress, Step, running
-from layerkit.spec.model import (
-    ArchiveBase,
-    ImageBase,
-    LayoutBase,
-    RegistryBase,
-    RootfsBase,
-    Scratch,
-    Spec,
-    StoreBase,
-)
-from layerkit.transfer import Copy
+from layerkit.oci.repository import OpenRegistry
+from layerkit.progress import SILENT, Progress
+from layerkit.spec.model import Base, Copy, ImageSpec, Spec
+
+LAYERS_AT_ONCE: Final = 2
+"""Each layer is compressed by several threads already; two of them fill the gaps that reading leaves."""
+
+CREATED: Final = "org.opencontainers.image.created"
+_FROM_LABELS: Final = ("org.opencontainers.image.revision", "org.opencontainers.image.source")
+"""Labels that the manifest has as annotations too, where readers look that do not fetch the config."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,169 +53,225 @@ class BuiltLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """`layers` are the new ones; `image.layers` has those of the base as well."""
+    """An image for one platform. `layers` are the new ones; `image.layers` has those of the base as well.
+
+    `base` is the digest of what a registry has of the base, None where no registry has it.
+    """
 
     plan: BuildPlan
     image: Image
     manifest: Manifest
     layers: tuple[BuiltLayer, ...]
+    base: Digest | None = None
+
+    @property
+    def platform(self) -> Platform:
+        return self.plan.spec.platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
-    """`name` and `digest` are for the annotations; a base that others cannot name has none."""
+class BuildResult:
+    """What an image of a spec file became: `manifest` is that of its one platform, or an index of several."""
 
-    image: Image
-    name: str = ""
-    digest: Digest | None = None
+    spec: ImageSpec
+    images: tuple[BuiltImage, ...]
+    manifest: Manifest
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(warning for image in self.images for warning in image.plan.warnings))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sink:
-    """A file that takes no more once the layer is `abandoned`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """An image whose layers can be written."""
 
-    file: BinaryIO
-    abandoned: Event
-
-    def write(self, content: Content) -> None:
-        if self.abandoned.is_set():
-            raise LayerError("the build was interrupted")
-        self.file.write(content)
+    spec: Spec
+    plan: BuildPlan
+    base: BaseImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Builder:
-    """`open_registry` reaches the registry of a reference; `progress` hears of what is copied and packed."""
+    """Where a build reads and writes, and who hears of it.
 
-    store: Layout
+    `open_registry` reaches the registry of a reference. `cache` is a folder for what can be made again; without
+    `is_cached` nothing in it is believed. `source_date_epoch` bounds the times that a spec takes from its sources.
+    `threads` compress a layer, by default as many as there are CPUs: they change no byte.
+    """
+
+    store: Store
     open_registry: OpenRegistry
+    cache: Path
+    is_cached: bool = True
+    source_date_epoch: int | None = None
+    threads: int | None = None
     progress: Progress = SILENT
 
-    async def build(self, spec: Spec, platform: Platform) -> BuiltImage:
-        """The image of `spec`, complete in the store but for its tags.
+    async def build(self, images: Sequence[ImageSpec]) -> tuple[BuildResult, ...]:
+        """The images, each after those that it needs, complete in the store but for their tags.
 
-        Raises DocumentError for what is wrong with the spec and its files, OCIError for the base and the store.
+        Raises DocumentError for what is wrong with a spec and its files, OCIError for bases and the store, LayerError
+        for content that is not what it is said to be.
         """
-        if spec.compression.kind not in {kind.value for kind in Compression}:
-            place = spec.locate("compression")
-            raise spec.problem(place, f"`{spec.compression}` is not supported yet by this version")
-        base = await self._resolve_base(spec, platform)
-        count = len(base.image.layers) + len(spec.layers)
+        run = _Run(self)
+        return tuple([await run.build(image) for image in images])
+
+    async def plan(self, images: Sequence[ImageSpec]) -> tuple[BuildPlan, ...]:
+        """What a build of the images would write, by image and platform. Raises what `build` raises.
+
+        An image that is built on another of the file can only be planned on one that is there, so that one is built.
+        """
+        run = _Run(self)
+        needed = {name for image in images for spec in image.specs for name in spec.images}
+        plans = []
+        for image in images:
+            if image.name in needed:
+                plans += [built.plan for built in (await run.build(image)).images]
+            else:
+                plans += [(await run.prepare(spec)).plan for spec in image.specs]
+        return tuple(plans)
+
+
+class _Run:
+    """One build: what it has resolved and written so far."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._store = builder.store
+        self._built: dict[tuple[RepositoryName, str], Image] = {}
+        self._written: dict[_Key, WrittenLayer] = {}
+        self._packer = Packer(store=builder.store, progress=builder.progress, threads=builder.threads)
+        self._bases = Bases(
+            store=builder.store,
+            open_registry=builder.open_registry,
+            headers=HeaderCache(folder=builder.cache, is_trusted=builder.is_cached),
+            spool=builder.cache / "spool",
+            progress=builder.progress,
+            rootfs=RootfsImporter(
+                folder=builder.cache,
+                codec=find_codec(Compression.GZIP).record,
+                write=self._packer.pack_rootfs,
+                has=self._has,
+                is_trusted=builder.is_cached,
+            ),
+            built=self._built,
+        )
+
+    async def build(self, image: ImageSpec) -> BuildResult:
+        prepared = [await self.prepare(spec) for spec in image.specs]
+        await self._bases.fill([await self._donor(base, one.spec) for one in prepared for base in _origins(one.spec)])
+        # Two platforms have most layers in common: each is written once, for the first that has it.
+        wanted = {_key(one, planned): (one.spec, planned) for one in reversed(prepared) for planned in one.plan.layers}
+        missing = [key for key in wanted if key not in self._written]
+        written = await run_together([self._packer.pack(*wanted[key]) for key in missing], at_once=LAYERS_AT_ONCE)
+        self._written.update(zip(missing, written, strict=True))
+        images = [await self._assemble(one) for one in prepared]
+        manifest = images[0].manifest if len(images) == 1 else _index(images)
+        return BuildResult(spec=image, images=tuple(images), manifest=manifest)
+
+    async def prepare(self, spec: Spec) -> _Prepared:
+        """Everything up to the plan. Raises what `Builder.build` raises."""
+        _check_compression(spec)
+        base = await self._bases.resolve(spec.base, spec.platform)
+        inputs = Inputs(
+            # Whoever adds nothing needs to know nothing of what is there.
+            base=await self._bases.filesystem(base) if spec.layers or spec.users else Inputs().base,
+            donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
+            newest=self._newest(spec),
+        )
+        plan = await asyncio.to_thread(plan_build, spec, inputs)
+        count = len(base.image.layers) + len(plan.layers)
         if count > MOST_LAYERS:
             raise spec.problem(
                 spec.locate("layers", key=True), f"the image would have {count} layers, {MOST_LAYERS} are allowed"
             )
-        plan = await asyncio.to_thread(self._plan, spec, base.image)
-        image, layers = base.image, []
-        for planned in plan.layers:
-            written = await self._write(planned, spec, group=f"{spec.name} {platform}")
-            built = BuiltLayer(planned=planned, written=written)
-            image = image.with_layer(built.written.descriptor, built.written.diff_id, created_by=planned.created_by)
-            layers.append(built)
+        return _Prepared(spec=spec, plan=replace(plan, warnings=(*base.warnings, *plan.warnings)), base=base)
+
+    async def _donor(self, base: Base, spec: Spec) -> Donor:
+        return await self._bases.donor(base, spec.platform)
+
+    def _newest(self, spec: Spec) -> int:
+        """The time that no source's may exceed: SOURCE_DATE_EPOCH's, else the spec's own where it has one."""
+        if self._builder.source_date_epoch is not None:
+            return self._builder.source_date_epoch
+        return spec.timestamp or MAX_MTIME
+
+    async def _assemble(self, one: _Prepared) -> BuiltImage:
+        spec, image = one.spec, one.base.image
+        layers = [BuiltLayer(planned=planned, written=self._written[_key(one, planned)]) for planned in one.plan.layers]
+        for layer in layers:
+            written = layer.written
+            image = image.with_layer(written.descriptor, written.diff_id, created_by=layer.planned.created_by)
         image = configure(image, spec.config).created_at(spec.timestamp)
-        if base.digest is not None:
-            image = image.with_annotations({BASE_NAME: base.name, BASE_DIGEST: base.digest})
-        image = image.with_annotations(spec.annotations)
-        await asyncio.to_thread(self._write_raw, image.config.raw)
-        return BuiltImage(plan=plan, image=image, manifest=image.manifest, layers=tuple(layers))
+        image = image.with_annotations({**_base_annotations(one.base), **_annotations(spec)})
+        # The manifest as content alone: an image is listed once it has its name, or its index has.
+        for raw in (image.config.raw, image.manifest.raw):
+            await asyncio.to_thread(self._write_raw, raw)
+        self._built[spec.name, str(spec.platform)] = image
+        return BuiltImage(
+            plan=one.plan, image=image, manifest=image.manifest, layers=tuple(layers), base=one.base.digest
+        )
 
-    def _plan(self, spec: Spec, base: Image) -> BuildPlan:
-        return plan_build(spec, self._index(base) if spec.layers else [])
-
-    def _index(self, base: Image) -> list[LayerIndex]:
-        indexes = []
-        for layer, diff_id in zip(base.layers, base.config.diff_ids, strict=True):
-            try:
-                with self.store.path_of(layer.digest).open("rb") as file:
-                    indexes.append(index_layer(file, layer.media_type, diff_id))
-            except FileNotFoundError:
-                # None but these are left where they are when an image is copied.
-                raise LayerError(
-                    f"layer {layer.digest} of the base may not be distributed, so that it cannot be looked into: "
-                    "choose another base"
-                ) from None
-            except LayerError as error:
-                raise LayerError(f"layer {layer.digest} of the base: {error}") from error
-        return indexes
-
-    async def _write(self, planned: PlannedLayer, spec: Spec, *, group: str = "") -> WrittenLayer:
-        abandoned = Event()
-        step = Step(activity=Activity.PACK, name=planned.name, group=group, total=tar_size(planned.entries))
-        with running(self.progress, step) as run:
-
-            def write(file: BinaryIO) -> WrittenLayer:
-                return write_layer(
-                    planned.entries,
-                    _Sink(file, abandoned),
-                    compression=Compression(spec.compression.kind),
-                    advance=run.advance,
-                )
-
-            try:
-                written = await asyncio.to_thread(self.store.write_blob, write, lambda layer: layer.descriptor.digest)
-            finally:
-                # Of a build that is cancelled: a program cannot end before its threads do.
-                abandoned.set()
-            run.descriptor, run.detail = written.descriptor, planned.summary
-        return written
+    def _has(self, digest: Digest) -> bool:
+        self._store.hold([digest])
+        return self._store.is_here(digest)
 
     def _write_raw(self, raw: bytes) -> None:
         def write(file: BinaryIO) -> Digest:
             file.write(raw)
             return Digest.of(raw)
 
-        self.store.write_blob(write, lambda digest: digest)
-
-    async def _resolve_base(self, spec: Spec, platform: Platform) -> _Base:
-        match spec.base:
-            case Scratch():
-                return _Base(image=Image.empty(platform))
-            case RegistryBase(reference):
-                async with self.open_registry(reference) as registry:
-                    repository = registry.repository(reference.path)
-                    manifest = await repository.get_manifest(reference.target)
-                    image = await self._bring(repository, manifest, platform, str(reference))
-                    return _Base(image=image, name=str(reference.with_default_tag()), digest=manifest.digest)
-            case LayoutBase(path, tag_or_digest):
-                layout = Layout(path)
-                reader = layout.repository(RepositoryName(""))
-                target = tag_or_digest or _only_image(layout)
-                manifest = await reader.get_manifest(target)
-                return _Base(image=await self._bring(reader, manifest, platform, f"oci:{path}"))
-            case StoreBase(reference):
-                reader = self.store.repository(RepositoryName(reference.name))
-                manifest = await reader.get_manifest(reference.target)
-                return _Base(image=await self._bring(reader, manifest, platform, f"store:{reference}"))
-            case ArchiveBase() | RootfsBase() | ImageBase():
-                raise spec.problem(spec.locate("from"), "a base of this kind is not supported yet by this version")
-
-    async def _bring(self, source: Reader, manifest: Manifest, platform: Platform, name: str) -> Image:
-        """The base for one platform, its config and layers in the store."""
-        variant = ""
-        if isinstance(manifest.document, ImageIndex):
-            chosen = choose_platform(manifest.document, platform, name=name)
-            variant = chosen.platform.variant if chosen.platform else ""
-            manifest = await source.get_manifest(chosen.digest)
-        document = manifest.document
-        if not isinstance(document, ImageManifest):
-            raise ManifestInvalid(f"{name} is no image that can be built on: it is of type {manifest.media_type}")
-        copy = Copy(source=source, destination=self.store.repository(RepositoryName("")), progress=self.progress)
-        await copy.references(manifest)
-        config = ImageConfig.parse(await asyncio.to_thread(self._read_config, document.config))
-        # Older configs name no variant, and what the index says of them is right.
-        actual = msgspec.structs.replace(config.platform, variant=config.platform.variant or variant)
-        if not any(actual.is_same_as(candidate) for candidate in platform.candidates()):
-            raise ManifestUnknown(f"{name} has no image for {platform}: it has {actual.normalized()}")
-        return Image.of(document, config)
-
-    def _read_config(self, descriptor: Descriptor) -> bytes:
-        if descriptor.size > MAX_SIZE:
-            raise ManifestInvalid(f"config {descriptor.digest} has {descriptor.size} bytes, {MAX_SIZE} are allowed")
-        return self.store.path_of(descriptor.digest).read_bytes()
+        self._store.write_blob(write, lambda digest: digest)
 
 
-def _only_image(layout: Layout) -> Digest:
-    entries = {entry.digest for entry in layout.entries()}
-    if len(entries) != 1:
-        raise ManifestUnknown(f"oci:{layout.root} holds {len(entries)} images: name one, oci:DIR:TAG or oci:DIR@DIGEST")
-    return entries.pop()
+_Key = tuple[str, tuple[Entry, ...]]
+
+
+def _key(one: _Prepared, planned: PlannedLayer) -> _Key:
+    """Layers of the same key have the same bytes."""
+    return str(one.spec.compression), planned.entries
+
+
+def _origins(spec: Spec) -> list[Base]:
+    """The other images that a spec copies from."""
+    found = (copy.origin for layer in spec.layers for copy in layer.copies if isinstance(copy, Copy))
+    return list(dict.fromkeys(origin for origin in found if origin is not None))
+
+
+def _check_compression(spec: Spec) -> None:
+    kind, level = spec.compression.kind, spec.compression.level
+    place = spec.locate("compression")
+    if kind not in {known.value for known in Compression}:
+        raise spec.problem(place, f"`{spec.compression}` is not supported yet by this version")
+    if level is not None and level not in LEVELS.get(Compression(kind), ()):
+        raise spec.problem(place, f"{kind} has no level {level}")
+
+
+def _base_annotations(base: BaseImage) -> dict[str, str]:
+    return {BASE_NAME: base.name, BASE_DIGEST: str(base.digest)} if base.digest is not None else {}
+
+
+def _annotations(spec: Spec) -> dict[str, str]:
+    """Those of the spec, and before them what its time and labels say as well."""
+    found = {name: spec.config.labels[name] for name in _FROM_LABELS if name in spec.config.labels}
+    if spec.timestamp:
+        found[CREATED] = datetime.fromtimestamp(spec.timestamp, UTC).isoformat().replace("+00:00", "Z")
+    return {**found, **spec.annotations}
+
+
+def _index(images: Sequence[BuiltImage]) -> Manifest:
+    """The index of several platforms, in the order of the file (LAYERS, item 43)."""
+    # What is said of each of them is said of all.
+    shared = set.intersection(*(set(image.image.annotations.items()) for image in images))
+    return Manifest.encode(
+        ImageIndex(
+            schema_version=2,
+            media_type=OCI_INDEX,
+            manifests=tuple(
+                msgspec.structs.replace(image.manifest.descriptor, platform=image.platform.normalized())
+                for image in images
+            ),
+            annotations=dict(shared) or None,
+        )
+    )

@@ -23,16 +23,20 @@ MOST_BYTES: Final = 256 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderCache:
-    """The cache in `folder`, of at most `most_bytes`: those not used for longest go first."""
+    """The cache in `folder`, of at most `most_bytes`: those not used for longest go first. Without `is_trusted` nothing
+    is found in it, and all is remembered anew."""
 
     folder: Path
     most_bytes: int = MOST_BYTES
+    is_trusted: bool = True
 
     def find(self, layer: Digest, diff_id: Digest | None = None) -> LayerIndex | None:
         """The index of the layer with this digest of its stored bytes, None where it is not known.
 
         Raises LayerError where the layer has another than this diff_id (LAYERS, S6).
         """
+        if not self.is_trusted:
+            return None
         path = self._path(layer)
         try:
             index = decode_index(path.read_bytes())

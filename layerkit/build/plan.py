@@ -1,32 +1,57 @@
 """The plan: what will be in each layer, from where. Printable, and made before anything is written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
+from layerkit.build.accounts import GROUP, PASSWD, Accounts, add_member, add_user
+from layerkit.build.capability import encode_capabilities
+from layerkit.build.filesystem import Filesystem, PlannedLayerContents, join
+from layerkit.build.inputs import Inputs, name_base
+from layerkit.build.pick import pick
+from layerkit.build.remove import find_removed, hidden_paths, outermost
 from layerkit.build.scan import Context, content_entry, symlink_entry
-from layerkit.document.problem import Position
+from layerkit.build.taken import CAPABILITY, Marks, Taken, directory_entry
+from layerkit.document.problem import InvalidValue, Position
 from layerkit.layer.arrange import arrange
-from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
+from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType, whiteout
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex
+from layerkit.layer.index import FileTree, IndexedEntry, Subtree
+from layerkit.layer.source import BytesSource, FileSource
 from layerkit.sizes import format_size
-from layerkit.spec.model import Content, Copy, Layer, Spec, Symlink
+from layerkit.spec.capabilities import parse_capabilities
+from layerkit.spec.model import Attributes, Content, Copy, Directory, Fetch, Layer, Spec, Symlink
+
+USERS: Final = "users"
+"""The name of the layer that has the accounts of a spec."""
 
 _LONGEST_HISTORY: Final = 400
 _MANY_LAYERS: Final = 64
 """More than these slow down whatever mounts the image; MOST_LAYERS is where some refuse it."""
 _OF_THE_HOST: Final = ("security.selinux", "security.ima", "security.evm", "trusted.", "user.overlay.")
 """Extended attributes that say something of the machine where a layer was made, and nothing of the image."""
+_MOST_ALIKE: Final = 5
+"""Warnings of one kind and layer that name a path each."""
+
+
+class Provenance(NamedTuple):
+    """Why a path is in a layer: where it came from, in a few words, and where the spec says so."""
+
+    source: str
+    position: Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLayer:
-    """`entries` are in the order of the layer; `created_by` is for the image's history."""
+    """`entries` are in the order of the layer; `created_by` is for the image's history.
+
+    `provenance` is by the paths of the entries. Folders that are there for the sake of what is in them have none.
+    """
 
     name: str
     created_by: str
     entries: tuple[Entry, ...]
+    provenance: Mapping[str, Provenance]
 
     @property
     def size(self) -> int:
@@ -52,97 +77,314 @@ class BuildPlan:
     warnings: tuple[str, ...]
 
 
-def plan_build(spec: Spec, base: Sequence[LayerIndex]) -> BuildPlan:
-    """What a build of `spec` on layers with these headers will write. Looks at files, and reads none. Blocking.
+def plan_build(spec: Spec, inputs: Inputs) -> BuildPlan:
+    """What a build of `spec` will write. Looks at files, and reads none. Blocking.
 
-    Raises DocumentError at the copy, link or layer that cannot be.
+    Raises DocumentError at the copy, link, removal, user or layer that cannot be.
     """
-    _refuse_unsupported(spec)
-    context = Context(spec)
-    tree = FileTree.of(base)
-    layers: list[PlannedLayer] = []
-    warnings: list[str] = []
-    for layer in spec.layers:
-        entries = _plan_layer(spec, layer, context, tree, warnings)
-        layers.append(PlannedLayer(name=layer.name, created_by=_describe(layer), entries=entries))
-        tree.add(map(_indexed, entries))
-    count = len(base) + len(layers)
-    if count > _MANY_LAYERS:
-        warnings.append(f"the image has {count} layers: more than {_MANY_LAYERS} are slow to mount")
-    return BuildPlan(spec=spec, layers=tuple(layers), warnings=(*spec.warnings, *warnings, *sorted(context.warnings)))
+    return _Planner(spec, inputs).plan()
 
 
-def _refuse_unsupported(spec: Spec) -> None:
-    """Raises DocumentError for what the language has and no build can make yet."""
-    found = [(user.position, "users") for user in spec.users]
-    for layer in spec.layers:
-        found += [(fetch.position, "fetch") for fetch in layer.fetches]
-        found += [(directory.position, "directory") for directory in layer.directories]
-        found += [(removal.position, "remove") for removal in layer.removals]
-        for copy in layer.copies:
-            if isinstance(copy, Copy):
-                used = {"from": copy.origin, "caps": copy.capabilities, "mtime": copy.keep_mtime}
-                found += [(copy.position, word) for word, value in used.items() if value]
-    if found:
-        position, word = found[0]
-        raise spec.problem(position, f"`{word}` is not supported yet by this version")
+_Item = Copy | Content | Fetch | Directory | Symlink
 
 
-def _plan_layer(spec: Spec, layer: Layer, context: Context, below: FileTree, warnings: list[str]) -> tuple[Entry, ...]:
-    planned: dict[str, Entry] = {}
-    positions: dict[str, Position] = {}
-    for source in (*layer.copies, *layer.symlinks):
+class _Planned(NamedTuple):
+    """An entry on its way into a layer. `is_declared` is a folder whose attributes the spec sets."""
+
+    taken: Taken
+    position: Position
+    is_declared: bool = False
+
+    @property
+    def entry(self) -> Entry:
+        return self.taken.entry
+
+
+class _Planner:
+    def __init__(self, spec: Spec, inputs: Inputs) -> None:
+        self._spec = spec
+        self._inputs = inputs
+        self._below = inputs.base
+        self._context = Context(spec)
+        self._base_layers = len(inputs.base.layers)
+        self._layers: list[PlannedLayer] = []
+        self._warnings: list[str] = []
+        self._accounts = self._read_accounts()
+
+    def plan(self) -> BuildPlan:
+        for layer in self._spec.layers:
+            self._plan_layer(layer)
+        if self._spec.users:
+            self._plan_users()
+        count = self._base_layers + len(self._layers)
+        if count > _MANY_LAYERS:
+            self._warnings.append(f"the image has {count} layers: more than {_MANY_LAYERS} are slow to mount")
+        warnings = (*self._spec.warnings, *self._warnings, *sorted(self._context.warnings))
+        return BuildPlan(spec=self._spec, layers=tuple(self._layers), warnings=tuple(dict.fromkeys(warnings)))
+
+    def _read_accounts(self) -> Accounts:
+        """Those of the base and of the spec, before a layer changes them."""
+        spec = self._spec
+        owners = [item.attributes for layer in spec.layers for item in _items(layer)]
+        if not any(isinstance(name, str) for owner in owners for name in (owner.user, owner.group)):
+            return Accounts()
         try:
-            for found in _entries(source, context):
-                entry = _settle(found, below)
-                if entry.path == ROOT:
-                    continue
-                replaced = planned.get(entry.path)
-                if replaced is not None and entry.type is EntryType.DIRECTORY is replaced.type:
-                    continue
-                if replaced is not None:
-                    _check_replaced(entry, replaced, positions[entry.path])
-                    warnings.append(
-                        f"{source.position}: /{entry.path} is copied twice in one layer: the later one wins"
-                    )
-                planned[entry.path] = entry
-                positions[entry.path] = source.position
+            known = Accounts.parse(self._below.read(PASSWD), self._below.read(GROUP))
         except LayerError as error:
-            raise spec.problem(source.position, str(error)) from error
-    for path, position in positions.items():
+            raise spec.problem(spec.locate("from"), f"the names of owners cannot be resolved: {error}") from error
+        return known.with_users(spec.users)
+
+    def _plan_layer(self, layer: Layer) -> None:
+        removed = self._remove(layer)
+        planned: dict[str, _Planned] = {}
+        for item in _items(layer):
+            try:
+                for taken in self._take(item):
+                    self._put(planned, taken, item)
+            except LayerError as error:
+                raise self._spec.problem(item.position, str(error)) from error
+            except InvalidValue as error:
+                raise self._spec.problem(item.position, error.message, error.hint) from error
+        entries = {path: found.entry for path, found in planned.items()}
+        for path, found in planned.items():
+            try:
+                _add_parents(entries, path, self._below.tree)
+            except LayerError as error:
+                raise self._spec.problem(found.position, str(error)) from error
+        provenance = {path: Provenance(found.taken.origin, found.position) for path, found in planned.items()}
+        for path, (subtree, position, text) in removed.items():
+            for hidden in hidden_paths(path, subtree, frozenset(entries)):
+                entry = whiteout(hidden)
+                entries[entry.path] = entry
+                provenance[entry.path] = Provenance(f"remove {text}", position)
+                _add_parents(entries, hidden, self._below.tree)
+        self._warn_of_modes(layer, planned)
+        self._add(layer.name, _describe(layer), entries.values(), provenance, layer.position)
+
+    def _add(
+        self,
+        name: str,
+        created_by: str,
+        entries: Iterable[Entry],
+        provenance: Mapping[str, Provenance],
+        position: Position,
+    ) -> None:
         try:
-            _add_parents(planned, path, below)
+            arranged = arrange(entries)
         except LayerError as error:
-            raise spec.problem(position, str(error)) from error
-    try:
-        return arrange(planned.values())
-    except LayerError as error:
-        raise spec.problem(layer.position, str(error)) from error
+            raise self._spec.problem(position, str(error)) from error
+        self._layers.append(PlannedLayer(name=name, created_by=created_by, entries=arranged, provenance=provenance))
+        self._below.add(
+            [_indexed(entry) for entry in arranged], PlannedLayerContents({entry.path: entry for entry in arranged})
+        )
+
+    def _remove(self, layer: Layer) -> dict[str, tuple[Subtree, Position, str]]:
+        """Take what the layer removes out of what is below; by path, with where and how the spec says so."""
+        found: dict[str, tuple[Position, str]] = {}
+        for removal in layer.removals:
+            try:
+                for path in find_removed(removal, self._below):
+                    found.setdefault(path, (removal.position, removal.path))
+            except InvalidValue as error:
+                raise self._spec.problem(removal.position, error.message, error.hint) from error
+            except LayerError as error:
+                raise self._spec.problem(removal.position, str(error)) from error
+        removed = {}
+        for path in outermost(list(found)):
+            subtree = self._below.tree.take(path)
+            if subtree is not None:
+                removed[path] = subtree, *found[path]
+        return removed
+
+    def _take(self, item: _Item) -> Iterator[Taken]:
+        """The entries of one item of the spec. Raises LayerError, InvalidValue or DocumentError."""
+        marks = self._marks(item)
+        match item:
+            case Copy(origin=None):
+                yield from self._context.copy(item, marks)
+            case Copy(origin=origin):
+                assert origin is not None  # noqa: S101 - mypy does not narrow by the case above
+                yield from pick(item, self._inputs.donors[origin], marks, self._warnings)
+            case Content():
+                yield Taken(content_entry(item, marks), "content")
+            case Fetch():
+                yield from self._take_fetched(item, marks)
+            case Directory():
+                yield Taken(directory_entry(item.path.strip("/") or ROOT, marks), "directory")
+            case Symlink():
+                yield Taken(symlink_entry(item, marks), f"symlink to {item.target}")
+
+    def _take_fetched(self, fetch: Fetch, marks: Marks) -> Iterator[Taken]:
+        fetched = self._inputs.fetched[fetch]
+        if isinstance(fetched, FileSource):
+            mode = 0o644 if marks.mode is None else marks.mode
+            path = fetch.dest.strip("/")
+            yield Taken(
+                Entry(path=path, type=EntryType.FILE, mode=mode, uid=marks.uid, gid=marks.gid, source=fetched),
+                fetch.url,
+            )
+            return
+        yield from _take_extracted(fetch, fetched, marks, self._warnings)
+
+    def _marks(self, item: _Item) -> Marks:
+        attributes: Attributes = item.attributes
+        uid, gid = self._accounts.resolve(attributes)
+        xattrs: tuple[tuple[str, bytes], ...] = ()
+        newest = None
+        if isinstance(item, Copy):
+            if item.capabilities:
+                xattrs = ((CAPABILITY, encode_capabilities(parse_capabilities(item.capabilities))),)
+            if item.keep_mtime:
+                newest = self._inputs.newest
+        return Marks(uid=uid, gid=gid, mode=attributes.mode, dir_mode=attributes.dir_mode, xattrs=xattrs, newest=newest)
+
+    def _put(self, planned: dict[str, _Planned], taken: Taken, item: _Item) -> None:
+        is_declared = isinstance(item, Directory) and _sets_attributes(item.attributes)
+        entry = _settle(taken.entry, self._below.tree, is_declared=is_declared)
+        if entry.path == ROOT and not is_declared:
+            return
+        replaced = planned.get(entry.path)
+        if replaced is not None and entry.type is EntryType.DIRECTORY is replaced.entry.type:
+            # Of two folders the one that the spec declares has its say, else the first.
+            if not is_declared or replaced.is_declared:
+                return
+        elif replaced is not None:
+            _check_replaced(entry, replaced)
+            self._warnings.append(f"{item.position}: /{entry.path} is copied twice in one layer: the later one wins")
+        if taken.identity is not None and entry.type is EntryType.FILE:
+            self._warn_of_attributes(entry, taken.identity, item.position)
+        planned[entry.path] = _Planned(Taken(entry, taken.origin, taken.identity), item.position, is_declared)
+
+    def _warn_of_attributes(self, entry: Entry, identity: tuple[str, int], position: Position) -> None:
+        if self._below.identity(entry.path) == identity:
+            self._warnings.append(
+                f"{position}: /{entry.path} differs from the layer below in its mode or owner alone, and all of its "
+                f"{format_size(entry.size)} are stored again"
+            )
+
+    def _warn_of_modes(self, layer: Layer, planned: Mapping[str, _Planned]) -> None:
+        found: dict[str, list[tuple[str, int, Position]]] = {}
+        for path, item in planned.items():
+            entry = item.entry
+            if entry.type is EntryType.FILE and entry.mode & 0o6000:
+                what = "runs with the rights of its owner" if entry.mode & 0o4000 else "runs with those of its group"
+                found.setdefault(what, []).append((path, entry.mode, item.position))
+            if entry.mode & 0o002 and (
+                entry.type is EntryType.FILE or (entry.type is EntryType.DIRECTORY and not entry.mode & 0o1000)
+            ):
+                found.setdefault("may be changed by everybody", []).append((path, entry.mode, item.position))
+        for what, paths in found.items():
+            for path, mode, position in paths[:_MOST_ALIKE]:
+                self._warnings.append(f"{position}: /{path} has the mode {mode:04o}, and {what}")
+            if len(paths) > _MOST_ALIKE:
+                more = f"{len(paths) - _MOST_ALIKE} more paths of layer {layer.name}"
+                self._warnings.append(f"{layer.position}: {more}, of which each {what}")
+
+    def _plan_users(self) -> None:
+        """The last layer: /etc/passwd and /etc/group, as they are by now, with the spec's users."""
+        spec = self._spec
+        place = spec.users[0].position
+        try:
+            old = self._below.read(PASSWD), self._below.read(GROUP)
+        except LayerError as error:
+            raise spec.problem(place, str(error)) from error
+        new = old
+        # All before the members of groups, who may be in those of others.
+        for user in spec.users:
+            try:
+                new = add_user(*new, user)
+            except InvalidValue as error:
+                raise spec.problem(user.position, error.message, error.hint) from error
+        for user in spec.users:
+            try:
+                new = new[0], add_member(new[1], user)
+            except InvalidValue as error:
+                raise spec.problem(user.position, error.message, error.hint) from error
+        entries: dict[str, Entry] = {}
+        provenance: dict[str, Provenance] = {}
+        names = ", ".join(user.name for user in spec.users)
+        try:
+            for path, before, after in zip((PASSWD, GROUP), old, new, strict=True):
+                if before != after:
+                    entry = _changed(path, after, self._below.tree)
+                    entries[entry.path] = entry
+                    provenance[entry.path] = Provenance(f"users: {names}", place)
+                    _add_parents(entries, entry.path, self._below.tree)
+        except LayerError as error:
+            raise spec.problem(place, str(error)) from error
+        if entries:
+            self._add(USERS, _cut(f"layerkit: {USERS}: {names}"), entries.values(), provenance, place)
 
 
-def _check_replaced(entry: Entry, replaced: Entry, position: Position) -> None:
-    """Raises LayerError: a folder and a file of one name have no order in which both could be had."""
-    if EntryType.DIRECTORY in {entry.type, replaced.type}:
-        raise LayerError(
-            f"/{entry.path} would be a {_word(entry.type)}, and is a {_word(replaced.type)} of the same layer, "
-            f"by line {position.line}: choose another destination for one of the two"
+def _items(layer: Layer) -> Iterator[_Item]:
+    """Those that make entries, in the order in which later ones win."""
+    yield from layer.copies
+    yield from layer.fetches
+    yield from layer.directories
+    yield from layer.symlinks
+
+
+def _sets_attributes(attributes: Attributes) -> bool:
+    """Whether a directory of the spec is more than one that is to exist."""
+    usual = Attributes()
+    given = attributes.user, attributes.group, attributes.dir_mode
+    return given != (usual.user, usual.group, usual.dir_mode)
+
+
+def _take_extracted(fetch: Fetch, archive: Filesystem, marks: Marks, warnings: list[str]) -> Iterator[Taken]:
+    """What is in an archive, as a copy of a folder would take it."""
+    destination = fetch.dest.strip("/")
+    count = 0
+    if destination:
+        yield Taken(directory_entry(destination, marks), fetch.url)
+    for path, origin in archive.tree.walk():
+        parts = path.split("/")[fetch.strip :]
+        if not parts:
+            continue
+        count += 1
+        entry = origin.entry
+        place = join(destination, "/".join(parts))
+        if entry.type is EntryType.DIRECTORY:
+            made = directory_entry(place, marks)
+        elif entry.type is EntryType.FILE:
+            usual = 0o755 if entry.mode & 0o111 else 0o644
+            made = Entry(
+                path=place,
+                type=EntryType.FILE,
+                mode=usual if marks.mode is None else marks.mode,
+                uid=marks.uid,
+                gid=marks.gid,
+                source=archive.layers[origin.layer].source(entry),
+            )
+        elif entry.type is EntryType.SYMLINK:
+            made = Entry(path=place, type=EntryType.SYMLINK, mode=0o777, uid=marks.uid, gid=marks.gid, link=entry.link)
+        elif entry.type is EntryType.HARDLINK:
+            raise LayerError(f"{path} in the archive is a hardlink to {entry.link}, which is not in it: do not use it")
+        else:
+            warnings.append(f"{fetch.position}: {path} in the archive is a {_word(entry.type)}, and is left out")
+            continue
+        yield Taken(made, f"{fetch.url} {path}")
+    if not count:
+        raise InvalidValue(
+            "the archive has nothing" + (f" below {fetch.strip} folders" if fetch.strip else " in it"),
+            "lower `strip:`" if fetch.strip else "",
         )
 
 
-def _entries(source: Copy | Content | Symlink, context: Context) -> list[Entry]:
-    match source:
-        case Copy():
-            return context.copy(source)
-        case Content():
-            return [content_entry(source)]
-        case Symlink():
-            return [symlink_entry(source)]
+def _check_replaced(entry: Entry, replaced: _Planned) -> None:
+    """Raises LayerError: a folder and a file of one name have no order in which both could be had."""
+    if EntryType.DIRECTORY in {entry.type, replaced.entry.type}:
+        raise LayerError(
+            f"/{entry.path} would be a {_word(entry.type)}, and is a {_word(replaced.entry.type)} of the same layer, "
+            f"by line {replaced.position.line}: choose another destination for one of the two"
+        )
 
 
-def _settle(entry: Entry, below: FileTree) -> Entry:
+def _settle(entry: Entry, below: FileTree, *, is_declared: bool) -> Entry:
     """Where an entry goes on top of what there is: through the links of its parents, and never over a folder.
 
-    A folder that exists keeps its attributes: copying into /tmp must not take its sticky bit. Raises LayerError.
+    A folder that exists keeps its attributes unless the spec declares others: copying into /tmp must not take its
+    sticky bit. Raises LayerError.
     """
     path = below.resolve(entry.path)
     existing = below.lookup(path)
@@ -151,12 +393,12 @@ def _settle(entry: Entry, below: FileTree) -> Entry:
             path = below.resolve_directory(path)
             existing = below.lookup(path)
         if existing is not None and existing.type is EntryType.DIRECTORY:
-            return _kept(existing, path)
+            return replace(entry, path=path) if is_declared else _kept(existing, path)
         if existing is not None:
             raise _cannot_replace(existing, path, EntryType.DIRECTORY)
     elif existing is not None and existing.type is EntryType.DIRECTORY:
         raise _cannot_replace(existing, path, entry.type)
-    return replace(entry, path=path)
+    return replace(entry, path=path) if path != entry.path else entry
 
 
 def _cannot_replace(existing: IndexedEntry, path: str, kind: EntryType) -> LayerError:
@@ -164,24 +406,25 @@ def _cannot_replace(existing: IndexedEntry, path: str, kind: EntryType) -> Layer
     if kind is EntryType.FILE:
         mend += ", or one with a slash at its end to copy into it"
     return LayerError(
-        f"/{path} is a {_word(existing.type)} of a layer below, and cannot become a {_word(kind)}: {mend}"
+        f"/{path} is a {_word(existing.type)} of a layer below, and cannot become a {_word(kind)}: {mend}, "
+        "or `remove:` it in this layer"
     )
 
 
 def _word(kind: EntryType) -> str:
-    return "folder" if kind is EntryType.DIRECTORY else str(kind)
+    return "folder" if kind is EntryType.DIRECTORY else str(kind).replace("_", " ")
 
 
-def _add_parents(planned: dict[str, Entry], path: str, below: FileTree) -> None:
+def _add_parents(entries: dict[str, Entry], path: str, below: FileTree) -> None:
     """Every parent is in the layer, as it is below: consumers disagree on what a missing one would be."""
     while path := path.rpartition("/")[0]:
-        if path in planned:
+        if path in entries:
             return
         existing = below.lookup(path)
         if existing is None:
-            planned[path] = Entry(path=path, type=EntryType.DIRECTORY, mode=0o755)
+            entries[path] = Entry(path=path, type=EntryType.DIRECTORY, mode=0o755)
         elif existing.type is EntryType.DIRECTORY:
-            planned[path] = _kept(existing, path)
+            entries[path] = _kept(existing, path)
         else:
             raise _cannot_replace(existing, path, EntryType.DIRECTORY)
 
@@ -211,13 +454,47 @@ def _kept(existing: IndexedEntry, path: str) -> Entry:
         uid=existing.uid,
         gid=existing.gid,
         mtime=min(max(existing.mtime, 0), MAX_MTIME),
-        xattrs=tuple((name, value) for name, value in existing.xattrs if value and not name.startswith(_OF_THE_HOST)),
+        xattrs=_kept_xattrs(existing),
+    )
+
+
+def _kept_xattrs(existing: IndexedEntry) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, value) for name, value in existing.xattrs if value and not name.startswith(_OF_THE_HOST))
+
+
+def _changed(path: str, content: bytes, below: FileTree) -> Entry:
+    """A file of what is below with another content, or a new one."""
+    path = below.resolve_directory(path)
+    existing = below.lookup(path)
+    source = BytesSource(content)
+    if existing is None:
+        return Entry(path=path, type=EntryType.FILE, mode=0o644, source=source)
+    return Entry(
+        path=path,
+        type=EntryType.FILE,
+        mode=existing.mode,
+        uid=existing.uid,
+        gid=existing.gid,
+        xattrs=_kept_xattrs(existing),
+        source=source,
     )
 
 
 def _describe(layer: Layer) -> str:
     """What `docker history` shows."""
-    steps = [f"{item.src if isinstance(item, Copy) else 'content'}:{item.dest}" for item in layer.copies]
+    steps = []
+    for item in layer.copies:
+        if isinstance(item, Copy):
+            origin = f"{name_base(item.origin)}:" if item.origin is not None else ""
+            steps.append(f"{origin}{item.src}:{item.dest}")
+        else:
+            steps.append(f"content:{item.dest}")
+    steps += [f"{fetch.url}:{fetch.dest}" for fetch in layer.fetches]
+    steps += [f"directory {directory.path}" for directory in layer.directories]
     steps += [f"{link.path} -> {link.target}" for link in layer.symlinks]
-    text = f"layerkit: {layer.name}: {', '.join(steps)}"
+    steps += [f"remove {removal.path}" for removal in layer.removals]
+    return _cut(f"layerkit: {layer.name}: {', '.join(steps)}")
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_HISTORY else f"{text[: _LONGEST_HISTORY - 3]}..."

@@ -5,24 +5,23 @@ Of a source's attributes only the execute bit counts (SPEC, "Copy").
 """
 
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from layerkit.build.exclude import ExcludeRules
+from layerkit.build.filesystem import GLOB, compile_glob, join, simplify
 from layerkit.build.ignore import IgnoreRules, parse_dockerignore
+from layerkit.build.taken import Marks, Taken, directory_entry, folders_between
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, FileSource
 from layerkit.oci.digest import shorten
-from layerkit.spec.model import Attributes, Content, Copy, Spec, Symlink
+from layerkit.spec.model import Content, Copy, Spec, Symlink
 
 DOCKERIGNORE: Final = ".dockerignore"
-_GLOB: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +47,16 @@ class Context:
         self.warnings: list[str] = []
         """What the copies until now had to leave out, and what of them did nothing."""
 
-    def copy(self, copy: Copy) -> list[Entry]:
+    def copy(self, copy: Copy, marks: Marks) -> list[Taken]:
         """The entries of a copy, the folder that it makes included. Raises DocumentError at the copy's position."""
-        entries: dict[str, Entry] = {}
+        entries: dict[str, Taken] = {}
         try:
             for found in self._find(copy):
                 for folder in found.folders:
-                    entries.setdefault(folder, _directory(folder, copy.attributes))
-                entry = self._entry(found, copy.attributes)
+                    entries.setdefault(folder, Taken(directory_entry(folder, marks), ""))
+                entry = self._entry(found, marks)
                 if entry is not None:
-                    entries[entry.path] = entry
+                    entries[entry.path] = Taken(entry, found.path[len(self._root) + 1 :] or ".")
         except LayerError as error:
             raise self._spec.problem(copy.position, str(error)) from error
         except OSError as error:
@@ -93,7 +92,7 @@ class Context:
                 continue
             taken += 1
             if into:
-                yield Found(match.real, _join(destination, name), status, _folders(destination, name))
+                yield Found(match.real, join(destination, name), status, folders_between(destination, name))
             else:
                 yield Found(match.real, destination, status)
         if not taken:
@@ -110,9 +109,9 @@ class Context:
         # In one spelling: `a//b` and `./a/./b` are `a/b` for `.dockerignore` too.
         source = os.path.normpath(copy.src)
         parts = source.split("/")
-        fixed = next((n for n, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+        fixed = next((n for n, part in enumerate(parts) if GLOB.search(part)), len(parts))
         base = "/".join(parts[:fixed])
-        names = [source] if fixed == len(parts) else sorted(set(self._glob(base, _simplify(parts[fixed:]))))
+        names = [source] if fixed == len(parts) else sorted(set(self._glob(base, simplify(parts[fixed:]))))
         found = [name for name in names if os.path.lexists(os.path.join(self._root, name))]
         if not found:
             raise self._spec.problem(copy.position, f"no file matches {copy.src}", self._suggest(source))
@@ -172,12 +171,12 @@ class Context:
             yield from self._glob(base, rest)
             for name in names:
                 if not name.startswith(".") and _is_plain_folder(os.path.join(folder, name)):
-                    yield from self._glob(_join(base, name), parts)
+                    yield from self._glob(join(base, name), parts)
             return
-        matches = _compile_glob(first)
+        matches = compile_glob(first)
         for name in names:
             if matches(name) and (first.startswith(".") or not name.startswith(".")):
-                path = _join(base, name)
+                path = join(base, name)
                 if not rest or os.path.isdir(os.path.join(self._root, path)):
                     yield from self._glob(path, rest)
 
@@ -187,15 +186,15 @@ class Context:
         """A folder and all below it that is not left out. Links in it are taken as links."""
         is_ignored = self._ignored.is_ignored(match.inside)
         if not is_ignored:
-            target = _join(destination, match.below)
-            yield Found(match.real, target, status, _folders(destination, match.below))
+            target = join(destination, match.below)
+            yield Found(match.real, target, status, folders_between(destination, match.below))
         waiting = [("", match.real, is_ignored)]
         while waiting:
             below, folder, is_ignored = waiting.pop()
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    path = _join(below, entry.name)
-                    name = _join(match.below, path)
+                    path = join(below, entry.name)
+                    name = join(match.below, path)
                     is_folder = entry.is_dir(follow_symlinks=False)
                     if excludes.is_excluded(name, is_folder=is_folder):
                         continue
@@ -207,32 +206,35 @@ class Context:
                         waiting.append((path, entry.path, ignored))
                     if not ignored:
                         # An ignored folder is made for the sake of what is in it alone.
-                        folders = _folders(destination, name) if is_ignored else ()
-                        yield Found(entry.path, _join(destination, name), entry.stat(follow_symlinks=False), folders)
+                        folders = folders_between(destination, name) if is_ignored else ()
+                        yield Found(entry.path, join(destination, name), entry.stat(follow_symlinks=False), folders)
 
-    def _entry(self, found: Found, attributes: Attributes) -> Entry | None:
+    def _entry(self, found: Found, marks: Marks) -> Entry | None:
         mode = found.status.st_mode
-        uid, gid = resolve_owner(attributes)
+        mtime = marks.time(found.status.st_mtime_ns // 10**9)
         if stat.S_ISDIR(mode):
-            if not found.destination:
-                return None
-            return _directory(found.destination, attributes)
+            return directory_entry(found.destination, marks, mtime=mtime) if found.destination else None
         if stat.S_ISREG(mode):
             usual = 0o755 if mode & 0o111 else 0o644
             return Entry(
                 path=found.destination,
                 type=EntryType.FILE,
-                mode=usual if attributes.mode is None else attributes.mode,
-                uid=uid,
-                gid=gid,
+                mode=usual if marks.mode is None else marks.mode,
+                uid=marks.uid,
+                gid=marks.gid,
+                mtime=mtime,
+                xattrs=marks.xattrs,
                 source=FileSource.seen(found.path, found.status),
             )
+        uid, gid = marks.uid, marks.gid
         if stat.S_ISLNK(mode):
             target = os.readlink(found.path)
-            return Entry(path=found.destination, type=EntryType.SYMLINK, mode=0o777, uid=uid, gid=gid, link=target)
+            return Entry(
+                path=found.destination, type=EntryType.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target
+            )
         if stat.S_ISFIFO(mode):
-            permissions = 0o644 if attributes.mode is None else attributes.mode
-            return Entry(path=found.destination, type=EntryType.FIFO, mode=permissions, uid=uid, gid=gid)
+            permissions = 0o644 if marks.mode is None else marks.mode
+            return Entry(path=found.destination, type=EntryType.FIFO, mode=permissions, uid=uid, gid=gid, mtime=mtime)
         kind = "socket" if stat.S_ISSOCK(mode) else "device"
         self.warnings.append(f"{found.path} is a {kind}, and is left out")
         return None
@@ -256,7 +258,7 @@ class Context:
         except OSError:
             return f"there is no folder {parent} in {self._root}"
         close = difflib.get_close_matches(name, names, n=1)
-        return f"did you mean {_join(parent, close[0])}?" if close else f"sources are looked for in {self._root}"
+        return f"did you mean {join(parent, close[0])}?" if close else f"sources are looked for in {self._root}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,70 +272,28 @@ class _Match:
     real: str
 
 
-def _directory(path: str, attributes: Attributes) -> Entry:
-    uid, gid = resolve_owner(attributes)
-    return Entry(path=path, type=EntryType.DIRECTORY, mode=attributes.dir_mode, uid=uid, gid=gid)
-
-
-def resolve_owner(attributes: Attributes) -> tuple[int, int]:
-    """UID and GID. Raises LayerError for names."""
-    user = attributes.user
-    group = user if attributes.group is None else attributes.group
-    if not isinstance(user, int) or not isinstance(group, int):
-        name = group if isinstance(user, int) else user
-        raise LayerError(f"owner {name!r} is a name, which is not supported yet by this version: write the number")
-    return user, group
-
-
-def _folders(destination: str, name: str) -> tuple[str, ...]:
-    """`destination`, and the folders between it and the file that goes to `name` below it."""
-    parts = name.split("/")[:-1]
-    between = (_join(destination, "/".join(parts[: n + 1])) for n in range(len(parts)))
-    return tuple(folder for folder in (destination, *between) if folder)
-
-
-def content_entry(content: Content) -> Entry:
+def content_entry(content: Content, marks: Marks) -> Entry:
     """The file whose content stands in the spec. Raises LayerError."""
-    attributes = content.attributes
-    uid, gid = resolve_owner(attributes)
     return Entry(
         path=content.dest.strip("/"),
         type=EntryType.FILE,
-        mode=0o644 if attributes.mode is None else attributes.mode,
-        uid=uid,
-        gid=gid,
+        mode=0o644 if marks.mode is None else marks.mode,
+        uid=marks.uid,
+        gid=marks.gid,
         source=BytesSource(content.content.encode()),
     )
 
 
-def symlink_entry(symlink: Symlink) -> Entry:
+def symlink_entry(symlink: Symlink, marks: Marks) -> Entry:
     """Raises LayerError."""
-    uid, gid = resolve_owner(symlink.attributes)
     return Entry(
         path=symlink.path.strip("/"),
         type=EntryType.SYMLINK,
         mode=0o777,
-        uid=uid,
-        gid=gid,
+        uid=marks.uid,
+        gid=marks.gid,
         link=symlink.target,
     )
-
-
-@lru_cache(maxsize=256)
-def _compile_glob(pattern: str) -> Callable[[str], re.Match[str] | None]:
-    """One component of a glob: `*`, `?` and `[...]`."""
-    import fnmatch  # noqa: PLC0415 - few specs have globs
-
-    return re.compile(fnmatch.translate(pattern)).match
-
-
-def _simplify(parts: list[str]) -> list[str]:
-    """`**` after `**` says nothing more, but takes the square of the time."""
-    return [part for n, part in enumerate(parts) if part != "**" or parts[n - 1 : n] != ["**"]]
-
-
-def _join(parent: str, name: str) -> str:
-    return f"{parent}/{name}" if parent and name else parent or name
 
 
 def _is_within(path: str, root: str) -> bool:

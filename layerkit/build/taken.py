@@ -1,4 +1,4 @@
-"""Taken: an entry of a layer with what is known of where it came from, and the attributes that a spec gives it. Pure."""
+"""Taken: an entry of a layer, where it came from, and the attributes that a spec gives to what it copies. Pure."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -7,10 +7,10 @@ import pytest
 
 from layerkit.build.builder import Builder, BuiltImage
 from layerkit.cli.environment import open_registry
-from layerkit.content.layout import Layout
+from layerkit.content.store import Store
 from layerkit.oci.platform import parse_platform
 from layerkit.spec.load import load_file
-from layerkit.spec.model import Spec
+from layerkit.spec.model import ImageSpec, Spec
 
 Load = Callable[..., Spec]
 Build = Callable[..., Awaitable[BuiltImage]]
@@ -36,20 +36,23 @@ def load(context: Path) -> Load:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "store", create=True)
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", open_registry, create=True)
 
 
 @pytest.fixture
-def builder(store: Layout) -> Builder:
-    return Builder(store=store, open_registry=open_registry)
+def builder(store: Store, tmp_path: Path) -> Builder:
+    return Builder(store=store, open_registry=open_registry, cache=tmp_path / "cache")
 
 
 @pytest.fixture
 def build(builder: Builder, load: Load) -> Build:
-    """Build the text of a spec into the store."""
+    """Build the text of a spec, of one image for one platform, into the store."""
 
     async def _build(text: str, *, platform: str = "linux/amd64") -> BuiltImage:
-        return await builder.build(load(text, platform=platform), parse_platform(platform))
+        spec = load(text, platform=platform)
+        (result,) = await builder.build([ImageSpec(name=spec.name, tags=spec.tags, specs=(spec,))])
+        (image,) = result.images
+        return image
 
     return _build

@@ -14,17 +14,17 @@ import pytest
 import zstandard
 
 from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.packing import Packer
 from layerkit.build.plan import PlannedLayer
-from layerkit.content.layout import Layout
+from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource
 from layerkit.oci.errors import ManifestInvalid, ManifestUnknown, NameUnknown, OCIError
-from layerkit.oci.platform import parse_platform
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.progress import Activity, Outcome, Step
-from layerkit.spec.model import Spec
+from layerkit.spec.model import ImageSpec, Spec
 from tests.images import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -73,6 +73,11 @@ def config_of(built: BuiltImage) -> dict[str, Any]:
     return document
 
 
+def image_of(*specs: Spec) -> ImageSpec:
+    """The image of these specs, one for each platform."""
+    return ImageSpec(name=specs[0].name, tags=specs[0].tags, specs=specs)
+
+
 COPY = "from: oci:base\nlayers: [{name: new, copy: [./file:/lib/x.so, ./file:/tmp/, ./file:/srv/a/b]}]\n"
 
 
@@ -89,9 +94,7 @@ class TestScratch:
         }
         assert manifest_of(built)["layers"] == []
 
-    async def test_config_and_manifest_are_canonical_and_named_by_their_bytes(
-        self, build: Build, store: Layout
-    ) -> None:
+    async def test_config_and_manifest_are_canonical_and_named_by_their_bytes(self, build: Build, store: Store) -> None:
         """LAYERS, item 40: "UTF-8, sorted keys, no spaces, no trailing newline; size in descriptor = exact bytes"."""
         built = await build(
             "from: scratch\nconfig: {env: {Ü: ß}, cmd: [a b]}\nannotations: {b: é, a: c}\nlayers: [{copy: [./file:/x]}]"
@@ -105,7 +108,7 @@ class TestScratch:
         assert manifest_of(built)["annotations"] == {"a": "c", "b": "é"}
         assert manifest_of(built)["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
 
-    async def test_each_layer_has_a_diff_id_and_a_history(self, build: Build, store: Layout) -> None:
+    async def test_each_layer_has_a_diff_id_and_a_history(self, build: Build, store: Store) -> None:
         """LAYERS, items 27 and 41: both in the order of the layers, and as many."""
         built = await build(
             "from: scratch\nlayers:\n- {name: one, copy: [./file:/x]}\n- {name: two, symlink: {/y: x}}\n"
@@ -136,7 +139,7 @@ class TestScratch:
 
 class TestLayersOfTheBase:
     async def test_they_keep_their_bytes_and_ours_come_on_top(
-        self, build: Build, base: HandmadeLayout, store: Layout
+        self, build: Build, base: HandmadeLayout, store: Store
     ) -> None:
         """LAYERS, item 36: "Base layers pass through byte-identical with their media type"."""
         base.name(base.image(ROOTFS, UPDATE))
@@ -150,7 +153,7 @@ class TestLayersOfTheBase:
         assert config_of(built)["rootfs"]["diff_ids"][:2] == [digest_of(ROOTFS), digest_of(UPDATE)]
 
     async def test_parents_and_links_are_those_of_the_base(
-        self, build: Build, base: HandmadeLayout, store: Layout
+        self, build: Build, base: HandmadeLayout, store: Store
     ) -> None:
         base.name(base.image(ROOTFS, UPDATE))
         built = await build(COPY)
@@ -174,7 +177,7 @@ class TestLayersOfTheBase:
         assert config_of(built)["config"] == {"User": "5"}
 
     async def test_docker_schema_2_becomes_oci_by_its_types_alone(
-        self, build: Build, base: HandmadeLayout, store: Layout
+        self, build: Build, base: HandmadeLayout, store: Store
     ) -> None:
         """LAYERS, item 36: "convert the types of gzip layers only, never re-compress"; 42: types of one family."""
         base.name(
@@ -200,7 +203,7 @@ class TestLayersOfTheBase:
         ids=["zstd", "none"],
     )
     async def test_however_they_are_stored(
-        self, build: Build, base: HandmadeLayout, store: Layout, stored: Callable[[bytes], bytes], media_type: str
+        self, build: Build, base: HandmadeLayout, store: Store, stored: Callable[[bytes], bytes], media_type: str
     ) -> None:
         base.name(base.image(ROOTFS, stored=stored, layer_type=media_type))
         manifest = manifest_of(await build(COPY))
@@ -217,16 +220,16 @@ class TestLayersOfTheBase:
         assert layers[0]["urls"] == ["https://example.org/x"]
         assert "annotations" not in layers[1]
 
-    async def test_a_damaged_layer_is_refused(self, build: Build, base: HandmadeLayout, store: Layout) -> None:
+    async def test_a_damaged_layer_is_refused(self, build: Build, base: HandmadeLayout, store: Store) -> None:
         """S6: "Verify diff_id of base layers when indexing"."""
         base.name(base.image(ROOTFS, rootfs={"type": "layers", "diff_ids": [digest_of(UPDATE)]}))
         layer = digest_of(gzip.compress(ROOTFS))
-        with pytest.raises(LayerError, match=f"layer {layer} of the base: .*its diff_id is {digest_of(ROOTFS)}"):
+        with pytest.raises(LayerError, match=f"layer {layer} of oci:.*base: .*its diff_id is {digest_of(ROOTFS)}"):
             await build(COPY)
         assert store.entries() == ()
 
     async def test_bytes_that_are_not_of_their_digest_are_refused(
-        self, build: Build, base: HandmadeLayout, store: Layout
+        self, build: Build, base: HandmadeLayout, store: Store
     ) -> None:
         base.name(base.image(ROOTFS))
         layer = digest_of(gzip.compress(ROOTFS))
@@ -237,7 +240,7 @@ class TestLayersOfTheBase:
 
     async def test_a_layer_that_is_no_tar_is_refused(self, build: Build, base: HandmadeLayout) -> None:
         base.name(base.image(b"no tar" * 1000))
-        with pytest.raises(LayerError, match="of the base: "):
+        with pytest.raises(LayerError, match=r"layer sha256:[0-9a-f]+ of oci:.*/base: "):
             await build(COPY)
 
     async def test_a_layer_that_may_not_be_distributed_cannot_be_looked_into(
@@ -441,7 +444,7 @@ class TestNaming:
                 await build(f"from: oci:{name}\n")
 
     async def test_an_image_of_the_store_is_asked_for_by_store(
-        self, build: Build, store: Layout, base: HandmadeLayout
+        self, build: Build, store: Store, base: HandmadeLayout
     ) -> None:
         """SPEC, "`from:`": "the local store only as `store:REF`"."""
         first = await build("from: scratch\nlayers: [{copy: [./file:/a]}]\n")
@@ -476,15 +479,13 @@ class _Paused(BytesSource):
         yield from rest
 
 
-async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(
-    builder: Builder, store: Layout, load: Callable[..., Spec]
-) -> None:
+async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(store: Store, load: Callable[..., Spec]) -> None:
     """A program that is interrupted ends when its threads do: nobody waits for gigabytes that nobody wants."""
     spec = load("from: scratch\ncompression: none\n")
     source = _Paused(bytes(16 * 2**20))
     entries = (Entry(path="x", type=EntryType.FILE, mode=0o644, source=source),)
-    planned = PlannedLayer(name="large", created_by="", entries=entries)
-    writing = asyncio.create_task(builder._write(planned, spec))
+    planned = PlannedLayer(name="large", created_by="", entries=entries, provenance={})
+    writing = asyncio.create_task(Packer(store=store).pack(spec, planned))
     await asyncio.to_thread(source.begun.wait, 60)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -497,7 +498,8 @@ async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(
 async def test_each_layer_is_a_step_with_its_bytes(builder: Builder, load: Callable[[str], Spec]) -> None:
     progress = Recorded()
     spec = load("from: scratch\nlayers:\n  - name: one\n    copy: [./file:/a]\n  - name: two\n    copy: [./file:/b]\n")
-    built = await replace(builder, progress=progress).build(spec, parse_platform("linux/amd64"))
+    (result,) = await replace(builder, progress=progress).build([image_of(spec)])
+    (built,) = result.images
     assert progress.ended
     assert [(step.activity, step.name, step.group) for step in progress.steps] == [
         (Activity.PACK, "one", f"{spec.name} linux/amd64"),
@@ -520,6 +522,6 @@ async def test_a_layer_that_cannot_be_read_ends_its_step(
     progress = Spoiling()
     spec = load("from: scratch\nlayers:\n  - copy: [./file:/a]\n")
     with pytest.raises(LayerError, match="changed during the build"):
-        await replace(builder, progress=progress).build(spec, parse_platform("linux/amd64"))
+        await replace(builder, progress=progress).build([image_of(spec)])
     assert progress.ended
     assert progress.outcomes == {progress.steps[0].name: [Outcome.FAILED]}

@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
+from layerkit.build.filesystem import Filesystem
+from layerkit.build.inputs import Inputs
 from layerkit.build.plan import BuildPlan, plan_build
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_layer
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import OCI_LAYER
 from layerkit.spec.model import Spec
 from tests.images import Member, file, folder, make_tar, member, symlink
+
+DESCRIPTOR = Descriptor(media_type=OCI_LAYER, digest=Digest.of(b""), size=0)
+"""Of any layer of a base: a plan does not look at it."""
 
 Plan = Callable[..., BuildPlan]
 Refuse = Callable[..., str]
@@ -33,7 +40,8 @@ def plan(load: Callable[..., Spec], context: Path) -> Plan:
         (context / name).write_text(name)
 
     def _plan(*layers: str, base: Sequence[LayerIndex] = ()) -> BuildPlan:
-        return plan_build(load("from: scratch\nlayers:\n" + "".join(f"  - {{{layer}}}\n" for layer in layers)), base)
+        spec = load("from: scratch\nlayers:\n" + "".join(f"  - {{{layer}}}\n" for layer in layers))
+        return plan_build(spec, Inputs(base=Filesystem.of([(DESCRIPTOR, index) for index in base])))
 
     return _plan
 
@@ -226,7 +234,8 @@ class TestConflicts:
     def test_a_link_does_not_replace_a_folder(self, refuse: Refuse) -> None:
         message = refuse("symlink: {/etc: x}", base=[index(folder("etc"))])
         assert message == (
-            "3:16: /etc is a folder of a layer below, and cannot become a symlink: choose another destination"
+            "3:16: /etc is a folder of a layer below, and cannot become a symlink: choose another destination, "
+            "or `remove:` it in this layer"
         )
 
     @pytest.mark.parametrize(

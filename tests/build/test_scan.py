@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from layerkit.build.accounts import Accounts
 from layerkit.build.scan import Context
+from layerkit.build.taken import Marks
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.spec.model import Copy, Spec
@@ -25,6 +27,13 @@ def scanned() -> list[str]:
     return []
 
 
+def marks_of(copy: Copy) -> Marks:
+    """The attributes of a copy whose owner is a number."""
+    attributes = copy.attributes
+    uid, gid = Accounts().resolve(attributes)
+    return Marks(uid=uid, gid=gid, mode=attributes.mode, dir_mode=attributes.dir_mode)
+
+
 @pytest.fixture
 def take(load: Callable[..., Spec], scanned: list[str]) -> Take:
     """The entries of one copy, by their paths in the image."""
@@ -35,7 +44,7 @@ def take(load: Callable[..., Spec], scanned: list[str]) -> Take:
         copy = spec.layers[0].copies[0]
         assert isinstance(copy, Copy)
         context = Context(spec)
-        entries = context.copy(copy)
+        entries = [taken.entry for taken in context.copy(copy, marks_of(copy))]
         scanned[:] = context.warnings
         found = {entry.path: entry for entry in entries}
         assert len(found) == len(entries)
@@ -299,7 +308,7 @@ class TestLinks:
         spec = load("from: scratch\nlayers: [{copy: [./here:/x]}]\n")
         copy = spec.layers[0].copies[0]
         assert isinstance(copy, Copy)
-        assert {entry.path for entry in Context(spec).copy(copy)} == {"x", "x/file"}
+        assert {taken.entry.path for taken in Context(spec).copy(copy, Marks())} == {"x", "x/file"}
 
     @pytest.mark.parametrize("src", ["file", "folder", "folder/secret", "through/folder/secret", "f*", "folder/*"])
     def test_a_source_that_leads_out_of_the_context_is_refused(self, refuse: Refuse, context: Path, src: str) -> None:

@@ -1,0 +1,252 @@
+"""Bases: the images that others are built on or copied from, by what `from:` says.
+
+Of an image in a registry the manifest and the config are read, and of each layer the headers, once in its life
+(`build/headers.py`): its layers stay where they are, and the store notes where that is. What is in a folder or an
+archive is copied into the store.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from layerkit.build.filesystem import Filesystem, StoredLayer
+from layerkit.build.headers import HeaderCache
+from layerkit.build.pick import Donor
+from layerkit.build.rootfs import RootfsImporter
+from layerkit.build.together import run_together
+from layerkit.content.layout import Layout
+from layerkit.content.store import Store
+from layerkit.image.image import Image
+from layerkit.image.select import choose_platform
+from layerkit.layer.errors import LayerError
+from layerkit.layer.index import LayerIndex, index_layer
+from layerkit.layer.read import decompress
+from layerkit.oci.config import MAX_SIZE, ImageConfig
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import Digest
+from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
+from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
+from layerkit.oci.mediatype import is_nondistributable
+from layerkit.oci.platform import Platform
+from layerkit.oci.reference import Reference, RepositoryName
+from layerkit.oci.repository import OpenRegistry, Reader
+from layerkit.progress import Activity, Outcome, Progress, Step, running
+from layerkit.spec.model import (
+    ArchiveBase,
+    Base,
+    ImageBase,
+    LayoutBase,
+    RegistryBase,
+    RootfsBase,
+    Scratch,
+    StoreBase,
+)
+from layerkit.transfer import Copy, read_content
+
+_INDEXED_AT_ONCE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """`label` is what messages call it. `name` and `digest` are for annotations: a base that others cannot name has
+    none."""
+
+    image: Image
+    label: str
+    name: str = ""
+    digest: Digest | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Bases:
+    """Those of one build, each resolved once. `built` are the images of the same file that are done, by platform."""
+
+    store: Store
+    open_registry: OpenRegistry
+    headers: HeaderCache
+    spool: Path
+    progress: Progress
+    rootfs: RootfsImporter
+    built: Mapping[tuple[RepositoryName, str], Image] = field(default_factory=lambda: MappingProxyType({}))
+    _resolved: dict[tuple[Base, str], BaseImage] = field(default_factory=dict)
+    _donors: dict[tuple[Base, str], Donor] = field(default_factory=dict)
+    _manifests: dict[Base, Manifest] = field(default_factory=dict)
+
+    async def resolve(self, base: Base, platform: Platform) -> BaseImage:
+        """The base for this platform. Raises OCIError, or LayerError for a root file system."""
+        key = base, str(platform)
+        if key not in self._resolved:
+            self._resolved[key] = await self._resolve(base, platform)
+        return self._resolved[key]
+
+    async def _resolve(self, base: Base, platform: Platform) -> BaseImage:
+        match base:
+            case Scratch():
+                return BaseImage(image=Image.empty(platform), label="scratch")
+            case RegistryBase(reference):
+                return await self._resolve_remote(base, reference, platform)
+            case LayoutBase(path, target):
+                layout = Layout(path)
+                reader = layout.repository(RepositoryName(""))
+                manifest = await reader.get_manifest(target or _only_image(layout))
+                return await self._bring(reader, manifest, platform, f"oci:{path}")
+            case StoreBase(reference):
+                reader = self.store.repository(RepositoryName(reference.name))
+                manifest = await reader.get_manifest(reference.target)
+                return await self._bring(reader, manifest, platform, f"store:{reference}")
+            case ArchiveBase():
+                return await self._resolve_archive(base, platform)
+            case RootfsBase(path):
+                layer = await asyncio.to_thread(self.rootfs.bring, path)
+                image = Image.empty(platform).with_layer(
+                    layer.written.descriptor, layer.written.diff_id, created_by=f"layerkit: tar:{path.name}"
+                )
+                return BaseImage(
+                    image=image,
+                    label=f"tar:{path}",
+                    warnings=tuple(f"tar:{path}: {warning}" for warning in layer.warnings),
+                )
+            case ImageBase(name):
+                # What it was built on is said of it, and not of what is built on it.
+                image = replace(self.built[name, str(platform)], annotations=MappingProxyType({}))
+                return BaseImage(image=image, label=f"image {name}")
+
+    async def _resolve_remote(self, base: RegistryBase, reference: Reference, platform: Platform) -> BaseImage:
+        async with self.open_registry(reference) as registry:
+            repository = registry.repository(reference.path)
+            if base not in self._manifests:
+                self._manifests[base] = await repository.get_manifest(reference.target)
+            manifest = self._manifests[base]
+            _, document, variant = await _select(repository, manifest, platform, str(reference))
+            await self._bring_blob(repository, document.config)
+            for layer in document.layers or ():
+                if not is_nondistributable(layer.media_type):
+                    await self.store.note_origin(layer, reference)
+        image = await self._read_image(document, platform, variant, str(reference))
+        return BaseImage(
+            image=image, label=str(reference), name=str(reference.with_default_tag()), digest=manifest.digest
+        )
+
+    async def _resolve_archive(self, base: ArchiveBase, platform: Platform) -> BaseImage:
+        raise NotImplementedError
+
+    async def _bring(self, source: Reader, manifest: Manifest, platform: Platform, label: str) -> BaseImage:
+        """An image of this machine, its config and layers in the store."""
+        chosen, document, variant = await _select(source, manifest, platform, label)
+        copy = Copy(source=source, destination=self.store.repository(RepositoryName("")), progress=self.progress)
+        await copy.references(chosen)
+        return BaseImage(image=await self._read_image(document, platform, variant, label), label=label)
+
+    async def _bring_blob(self, source: Reader, descriptor: Descriptor) -> None:
+        destination = self.store.repository(RepositoryName(""))
+        try:
+            await destination.stat_blob(descriptor.digest)
+        except BlobUnknown:
+            await destination.put_blob(descriptor, read_content(source, descriptor))
+
+    async def _read_image(self, document: ImageManifest, platform: Platform, variant: str, label: str) -> Image:
+        config = ImageConfig.parse(await asyncio.to_thread(self._read_config, document.config))
+        # Older configs name no variant, and what the index says of them is right.
+        actual = msgspec.structs.replace(config.platform, variant=config.platform.variant or variant)
+        if not any(actual.is_same_as(candidate) for candidate in platform.candidates()):
+            raise ManifestUnknown(f"{label} has no image for {platform}: it has {actual.normalized()}")
+        return Image.of(document, config)
+
+    def _read_config(self, descriptor: Descriptor) -> bytes:
+        if descriptor.size > MAX_SIZE:
+            raise ManifestInvalid(f"config {descriptor.digest} has {descriptor.size} bytes, {MAX_SIZE} are allowed")
+        return self.store.path_of(descriptor.digest).read_bytes()
+
+    async def filesystem(self, base: BaseImage) -> Filesystem:
+        """What is in a base, by the headers of its layers. Raises LayerError, which names the layer, and OCIError."""
+        image = base.image
+        pairs = list(zip(image.layers, image.config.diff_ids, strict=True))
+        indexes = await run_together(
+            [self._index(layer, diff_id, base.label) for layer, diff_id in pairs], at_once=_INDEXED_AT_ONCE
+        )
+        try:
+            return await asyncio.to_thread(Filesystem.of, list(zip(image.layers, indexes, strict=True)))
+        except LayerError as error:
+            raise LayerError(f"{base.label}: {error}") from error
+
+    async def _index(self, layer: Descriptor, diff_id: Digest, label: str) -> LayerIndex:
+        try:
+            known = await asyncio.to_thread(self.headers.find, layer.digest, diff_id)
+            if known is not None:
+                return known
+            step = Step(activity=Activity.INDEX, name=label, total=layer.size, descriptor=layer)
+            with running(self.progress, step) as run:
+                await self.store.bring(layer.digest)
+                index = await asyncio.to_thread(self._read_headers, layer, diff_id)
+                run.outcome = Outcome.DONE
+                run.detail = f"{len(index.entries)} paths"
+        except LayerError as error:
+            raise LayerError(f"layer {layer.digest} of {label}: {error}") from error
+        return index
+
+    def _read_headers(self, layer: Descriptor, diff_id: Digest) -> LayerIndex:
+        try:
+            with self.store.path_of(layer.digest).open("rb") as file:
+                index = index_layer(file, layer.media_type, diff_id)
+        except FileNotFoundError:
+            # None but these are left where they are without a note of where that is.
+            raise LayerError(
+                "it may not be distributed, so that it cannot be looked into: choose another base"
+            ) from None
+        self.headers.remember(layer.digest, index)
+        return index
+
+    async def donor(self, base: Base, platform: Platform) -> Donor:
+        """An image to copy from; its contents are there once `fill` was called after the plan."""
+        key = base, str(platform)
+        if key not in self._donors:
+            found = await self.resolve(base, platform)
+            self._donors[key] = Donor(found.label, await self.filesystem(found))
+        return self._donors[key]
+
+    async def fill(self, donors: Sequence[Donor]) -> None:
+        """Take what plans want out of the layers of these images."""
+        for donor in donors:
+            for layer in donor.filesystem.layers:
+                if isinstance(layer, StoredLayer) and not layer.picked.is_filled:
+                    await self.store.bring(layer.descriptor.digest)
+                    await asyncio.to_thread(self._fill, layer, donor.name)
+
+    def _fill(self, layer: StoredLayer, label: str) -> None:
+        descriptor = layer.descriptor
+        try:
+            with self.store.path_of(descriptor.digest).open("rb") as file:
+                layer.picked.fill(decompress(file, descriptor.media_type), self.spool)
+        except LayerError as error:
+            raise LayerError(f"layer {descriptor.digest} of {label}: {error}") from error
+        except FileNotFoundError:
+            raise LayerError(
+                f"layer {descriptor.digest} of {label} is not in the store: pull the image again"
+            ) from None
+
+
+async def _select(
+    source: Reader, manifest: Manifest, platform: Platform, label: str
+) -> tuple[Manifest, ImageManifest, str]:
+    """The manifest for one platform, its document, and the variant that an index says it has."""
+    variant = ""
+    if isinstance(manifest.document, ImageIndex):
+        chosen = choose_platform(manifest.document, platform, name=label)
+        variant = chosen.platform.variant if chosen.platform else ""
+        manifest = await source.get_manifest(chosen.digest)
+    document = manifest.document
+    if not isinstance(document, ImageManifest):
+        raise ManifestInvalid(f"{label} is no image that can be built on: it is of type {manifest.media_type}")
+    return manifest, document, variant
+
+
+def _only_image(layout: Layout) -> Digest:
+    entries = {entry.digest for entry in layout.entries()}
+    if len(entries) != 1:
+        raise ManifestUnknown(f"oci:{layout.root} holds {len(entries)} images: name one, oci:DIR:TAG or oci:DIR@DIGEST")
+    return entries.pop()

@@ -1,0 +1,168 @@
+"""Root file systems: a tar of one becomes one layer, written as all of ours are. Blocking.
+
+Its entries are those that the tar amounts to: the last of several of one name, hardlinks as links to the first name,
+parents where they are missing, no bookkeeping of the machine that made it. What was made of a tar is remembered by the
+tar's digest, so that the same one is read through once.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from layerkit.build.capability import to_revision_2
+from layerkit.build.taken import CAPABILITY
+from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
+from layerkit.layer.errors import LayerError
+from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.source import Contents, PartSource
+from layerkit.layer.spool import open_tar
+from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
+from layerkit.oci.codec import decode_json, encode_json
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import Digest
+
+_USUAL_ROOT: Final = (0o755, 0, 0)
+
+
+class _Record(msgspec.Struct, frozen=True, rename="camel"):
+    descriptor: Descriptor
+    diff_id: Digest
+    uncompressed_size: int
+    codec: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootfsLayer:
+    """`warnings` are of what the tar had and no layer can have."""
+
+    written: WrittenLayer
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootfsImporter:
+    """`folder` is the user's cache; without `is_trusted` nothing in it is believed. `write` makes a layer of entries in
+    the store, and `has` says whether it has one."""
+
+    folder: Path
+    codec: str
+    write: Callable[[tuple[Entry, ...]], WrittenLayer]
+    has: Callable[[Digest], bool]
+    is_trusted: bool = True
+
+    def bring(self, path: Path) -> RootfsLayer:
+        """The layer of the tar at `path`, in the store. Raises LayerError, which names the tar."""
+        try:
+            with path.open("rb") as file:
+                record = self._record_of(Digest.from_hash(hashlib.file_digest(file, "sha256")))
+                known = _read(record) if self.is_trusted else None
+                if known is None or not self.has(known.descriptor.digest):
+                    index, contents = open_tar(file, self.folder / "spool")
+                    tree = FileTree.of([index])
+                    warnings: list[str] = []
+                    written = self.write(tuple(_iter_entries(tree, contents, warnings)))
+                    known = _Record(
+                        descriptor=written.descriptor,
+                        diff_id=written.diff_id,
+                        uncompressed_size=written.uncompressed_size,
+                        codec=written.codec,
+                        warnings=tuple(warnings),
+                    )
+                    _remember(record, known)
+        except LayerError as error:
+            raise LayerError(f"tar:{path}: {error}") from error
+        except OSError as error:
+            raise LayerError(f"tar:{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        return RootfsLayer(
+            written=WrittenLayer(
+                descriptor=known.descriptor,
+                diff_id=known.diff_id,
+                uncompressed_size=known.uncompressed_size,
+                codec=known.codec,
+            ),
+            warnings=known.warnings,
+        )
+
+    def _record_of(self, tar: Digest) -> Path:
+        key = hashlib.sha256(f"{FORMAT_VERSION} {self.codec} {tar}".encode()).hexdigest()
+        return self.folder / "rootfs-1" / key
+
+
+def _read(path: Path) -> _Record | None:
+    try:
+        return decode_json(path.read_bytes(), _Record)
+    except (OSError, ValueError):
+        return None
+
+
+def _remember(path: Path, record: _Record) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    # A cache that cannot be written is none.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(encode_json(record))
+        temporary.rename(path)
+
+
+def _iter_entries(tree: FileTree, contents: Contents, warnings: list[str]) -> Iterator[Entry]:
+    root = tree.root
+    if (root.mode, root.uid, root.gid) != _USUAL_ROOT:
+        yield Entry(path=ROOT, type=EntryType.DIRECTORY, mode=root.mode, uid=root.uid, gid=root.gid)
+    names: dict[int, str] = {}
+    devices = 0
+    dropped: set[str] = set()
+    for path, origin in tree.walk():
+        entry = origin.entry
+        if entry.type is EntryType.HARDLINK:
+            raise LayerError(f"{path} is a hardlink to {entry.link}, which is not in the tar: make it anew")
+        if entry.type is EntryType.FILE:
+            first = names.setdefault(entry.offset, path)
+            kind = EntryType.FILE if first == path else EntryType.HARDLINK
+            yield _entry(entry, path, kind, contents, dropped, link="" if first == path else first)
+            continue
+        devices += entry.type in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}
+        yield _entry(entry, path, entry.type, contents, dropped, link=entry.link)
+    if devices:
+        warnings.append(f"{devices} device nodes are in the image: engines without root leave them out")
+    warnings += [f"extended attributes {name} are left out: they are of the machine" for name in sorted(dropped)]
+
+
+def _entry(
+    entry: IndexedEntry, path: str, kind: EntryType, contents: Contents, dropped: set[str], *, link: str
+) -> Entry:
+    if entry.sparse:
+        raise LayerError(f"{path} is stored as a sparse file: make the tar without --sparse")
+    return Entry(
+        path=path,
+        type=kind,
+        mode=0o777 if kind is EntryType.SYMLINK else entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        mtime=min(max(entry.mtime, 0), MAX_MTIME),
+        link=link,
+        xattrs=tuple(_iter_xattrs(entry, dropped)),
+        device=entry.device,
+        source=PartSource(contents, entry.offset, entry.size) if kind is EntryType.FILE else None,
+    )
+
+
+def _iter_xattrs(entry: IndexedEntry, dropped: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Those that every reader understands, and that say something of the image (LAYERS, items 21 and 22)."""
+    for name, value in entry.xattrs:
+        if name == CAPABILITY:
+            capabilities = to_revision_2(value)
+            if capabilities is None:
+                dropped.add(name)
+            else:
+                yield name, capabilities
+        elif name.startswith("user.") and not name.startswith("user.overlay."):
+            yield name, value
+        else:
+            dropped.add(name)
