@@ -41,7 +41,13 @@ class LayerkitProcess:
             text=True,
             timeout=100,
             cwd=cwd,
-            env={**os.environ, "XDG_DATA_HOME": str(self.data), **self.environment, **environment},
+            env={
+                **os.environ,
+                "XDG_DATA_HOME": str(self.data),
+                "XDG_CACHE_HOME": str(self.data / "cache"),
+                **self.environment,
+                **environment,
+            },
         )
         if check and done.returncode != 0:
             pytest.fail(f"layerkit {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stderr}")

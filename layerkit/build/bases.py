@@ -53,18 +53,28 @@ _INDEXED_AT_ONCE = 3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseImage:
     """`label` is what messages call it. `name` and `digest` are for annotations: a base that others cannot name has
-    none."""
+    none. `planned` is what is in an image of the same file."""
 
     image: Image
     label: str
     name: str = ""
     digest: Digest | None = None
     warnings: tuple[str, ...] = ()
+    planned: Filesystem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """An image of the same file: what it is so far, and what is in it. Where nothing is written it has the layers of
+    its base alone; where it adds none, nobody has looked into those yet."""
+
+    image: Image
+    filesystem: Filesystem | None
 
 
 @dataclass(slots=True, kw_only=True)
 class Bases:
-    """Those of one build, each resolved once. `built` are the images of the same file that are done, by platform."""
+    """Those of one build, each resolved once. `siblings` are the images of the same file that are done, by platform."""
 
     store: Store
     open_registry: OpenRegistry
@@ -72,7 +82,7 @@ class Bases:
     spool: Path
     progress: Progress
     rootfs: RootfsImporter
-    built: Mapping[tuple[RepositoryName, str], Image] = field(default_factory=lambda: MappingProxyType({}))
+    siblings: Mapping[tuple[RepositoryName, str], Sibling] = field(default_factory=lambda: MappingProxyType({}))
     _resolved: dict[tuple[Base, str], BaseImage] = field(default_factory=dict)
     _donors: dict[tuple[Base, str], Donor] = field(default_factory=dict)
     _manifests: dict[Base, Manifest] = field(default_factory=dict)
@@ -112,9 +122,10 @@ class Bases:
                     warnings=tuple(f"tar:{path}: {warning}" for warning in layer.warnings),
                 )
             case ImageBase(name):
+                sibling = self.siblings[name, str(platform)]
                 # What it was built on is said of it, and not of what is built on it.
-                image = replace(self.built[name, str(platform)], annotations=MappingProxyType({}))
-                return BaseImage(image=image, label=f"image {name}")
+                image = replace(sibling.image, annotations=MappingProxyType({}))
+                return BaseImage(image=image, label=f"image {name}", planned=sibling.filesystem)
 
     async def _resolve_remote(self, base: RegistryBase, reference: Reference, platform: Platform) -> BaseImage:
         async with self.open_registry(reference) as registry:
@@ -164,6 +175,8 @@ class Bases:
 
     async def filesystem(self, base: BaseImage) -> Filesystem:
         """What is in a base, by the headers of its layers. Raises LayerError, which names the layer, and OCIError."""
+        if base.planned is not None:
+            return await asyncio.to_thread(base.planned.copy)
         image = base.image
         pairs = list(zip(image.layers, image.config.diff_ids, strict=True))
         indexes = await run_together(

@@ -14,7 +14,8 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from layerkit.build.bases import BaseImage, Bases
+from layerkit.build.bases import BaseImage, Bases, Sibling
+from layerkit.build.filesystem import Filesystem
 from layerkit.build.headers import HeaderCache
 from layerkit.build.inputs import Inputs
 from layerkit.build.packing import Packer
@@ -118,19 +119,9 @@ class Builder:
         return tuple([await run.build(image) for image in images])
 
     async def plan(self, images: Sequence[ImageSpec]) -> tuple[BuildPlan, ...]:
-        """What a build of the images would write, by image and platform. Raises what `build` raises.
-
-        An image that is built on another of the file can only be planned on one that is there, so that one is built.
-        """
+        """What a build of the images would write, by image and platform. Raises what `build` raises."""
         run = _Run(self)
-        needed = {name for image in images for spec in image.specs for name in spec.images}
-        plans = []
-        for image in images:
-            if image.name in needed:
-                plans += [built.plan for built in (await run.build(image)).images]
-            else:
-                plans += [(await run.prepare(spec)).plan for spec in image.specs]
-        return tuple(plans)
+        return tuple([(await run.prepare(spec)).plan for image in images for spec in image.specs])
 
 
 class _Run:
@@ -139,7 +130,7 @@ class _Run:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._store = builder.store
-        self._built: dict[tuple[RepositoryName, str], Image] = {}
+        self._siblings: dict[tuple[RepositoryName, str], Sibling] = {}
         self._written: dict[_Key, WrittenLayer] = {}
         self._packer = Packer(store=builder.store, progress=builder.progress, threads=builder.threads)
         self._bases = Bases(
@@ -155,7 +146,7 @@ class _Run:
                 has=self._has,
                 is_trusted=builder.is_cached,
             ),
-            built=self._built,
+            siblings=self._siblings,
         )
 
     async def build(self, image: ImageSpec) -> BuildResult:
@@ -174,18 +165,20 @@ class _Run:
         """Everything up to the plan. Raises what `Builder.build` raises."""
         _check_compression(spec)
         base = await self._bases.resolve(spec.base, spec.platform)
+        # Whoever adds nothing needs to know nothing of what is there.
+        is_changed = bool(spec.layers or spec.users)
         inputs = Inputs(
-            # Whoever adds nothing needs to know nothing of what is there.
-            base=await self._bases.filesystem(base) if spec.layers or spec.users else Inputs().base,
+            base=await self._bases.filesystem(base) if is_changed else Filesystem(),
             donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
             newest=self._newest(spec),
         )
         plan = await asyncio.to_thread(plan_build, spec, inputs)
-        count = len(base.image.layers) + len(plan.layers)
+        count = len(inputs.base.layers) if is_changed else len(base.image.layers)
         if count > MOST_LAYERS:
             raise spec.problem(
                 spec.locate("layers", key=True), f"the image would have {count} layers, {MOST_LAYERS} are allowed"
             )
+        self._siblings[spec.name, str(spec.platform)] = Sibling(base.image, inputs.base if is_changed else base.planned)
         return _Prepared(spec=spec, plan=replace(plan, warnings=(*base.warnings, *plan.warnings)), base=base)
 
     async def _donor(self, base: Base, spec: Spec) -> Donor:
@@ -208,7 +201,8 @@ class _Run:
         # The manifest as content alone: an image is listed once it has its name, or its index has.
         for raw in (image.config.raw, image.manifest.raw):
             await asyncio.to_thread(self._write_raw, raw)
-        self._built[spec.name, str(spec.platform)] = image
+        key = spec.name, str(spec.platform)
+        self._siblings[key] = replace(self._siblings[key], image=image)
         return BuiltImage(
             plan=one.plan, image=image, manifest=image.manifest, layers=tuple(layers), base=one.base.digest
         )

@@ -84,6 +84,7 @@ class Filesystem:
     def __init__(self) -> None:
         self.tree = FileTree()
         self.layers: list[LayerContents] = []
+        self._entries: list[Sequence[IndexedEntry]] = []
 
     @classmethod
     def of(cls, layers: Sequence[tuple[Descriptor, LayerIndex]]) -> "Filesystem":
@@ -97,6 +98,14 @@ class Filesystem:
         """Put one more layer on top. Raises LayerError; the file system is of no use then."""
         self.tree.add(entries)
         self.layers.append(contents)
+        self._entries.append(entries)
+
+    def copy(self) -> "Filesystem":
+        """Another one of the same layers, to put others on."""
+        filesystem = Filesystem()
+        for entries, contents in zip(self._entries, self.layers, strict=True):
+            filesystem.add(entries, contents)
+        return filesystem
 
     def source(self, path: str) -> Source:
         """Where the content of the file at `path` is read. Raises LayerError."""

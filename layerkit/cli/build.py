@@ -1,27 +1,28 @@
 """`layerkit build`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder, BuildResult
 from layerkit.cli.environment import (
     Access,
     ReferenceType,
     access_options,
+    cache_folder,
     host_platform,
     open_registry,
     open_store,
     source_date_epoch,
 )
-from layerkit.cli.output import Output, StepLog, output_options
+from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
 from layerkit.cli.push import push_image
 from layerkit.content.layout import Layout
-from layerkit.document.problem import DocumentError
+from layerkit.content.store import Store
 from layerkit.oci.errors import TagInvalid
-from layerkit.oci.platform import Platform
+from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import (
     DEFAULT_TAG,
     Reference,
@@ -32,12 +33,26 @@ from layerkit.oci.reference import (
     parse_tag,
 )
 from layerkit.spec.load import DEFAULT_FILE, load_file
-from layerkit.spec.model import Spec, SpecFile
+from layerkit.spec.model import ImageSpec, SpecFile
 from layerkit.transfer import Copy
 
 
-@click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
-@click.argument("unexpected", nargs=-1, type=str, metavar="")
+class PlatformType(click.ParamType[Platform]):
+    """`os/architecture[/variant]` on the command line."""
+
+    name = "platform"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Platform:
+        if isinstance(value, Platform):
+            return value
+        try:
+            return parse_platform(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command(epilog="The digest of each image is printed on stdout, all else on stderr.")
+@click.argument("names", nargs=-1, type=str, metavar="[IMAGE]...")
 @click.option("-f", "--file", "path", default=DEFAULT_FILE, show_default=True, metavar="FILE", help="The build spec.")
 @click.option(
     "-t",
@@ -47,128 +62,232 @@ from layerkit.transfer import Copy
     metavar="REF",
     help="Name of the image; may be repeated. Replaces the spec's `tags:`.",
 )
-@click.option("--push", is_flag=True, help="Push the image to the registries of its tags.")
+@click.option("--push", is_flag=True, help="Push each image to the registries of its tags.")
 @click.option("-o", "--output", "outputs", multiple=True, metavar="oci:DIR", help="Also write an OCI image layout.")
+@click.option(
+    "--platform",
+    "platforms",
+    type=PlatformType(),
+    multiple=True,
+    metavar="OS/ARCH",
+    help="Build for this platform; may be repeated. Replaces the spec's `platforms:`.",
+)
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
+@click.option("--check", is_flag=True, help="See whether the spec can be built, and write nothing.")
+@click.option("--no-cache", is_flag=True, help="Believe nothing that an earlier build has remembered.")
+@click.option("--metadata-file", type=click.Path(path_type=Path), metavar="FILE", help="Write what was built, as JSON.")
+@click.option("--iidfile", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest of the one image.")
 @access_options
+@format_option
 @output_options
 def build(
-    unexpected: tuple[str, ...],
+    names: tuple[str, ...],
     path: str,
     tags: tuple[str, ...],
     *,
     push: bool,
     outputs: tuple[str, ...],
+    platforms: tuple[Platform, ...],
     variables: tuple[str, ...],
+    check: bool,
+    no_cache: bool,
+    metadata_file: Path | None,
+    iidfile: Path | None,
     access: Access,
+    form: str,
     output: Output,
 ) -> None:
-    """Build the image that a spec file describes, into the local store.
+    """Build the images that a spec file describes, into the local store: all of them, or those that are named.
 
     \b
-    layerkit build                                          ./layerkit.yaml, named after its folder
-    layerkit build -t registry.example/acme/web:1 --push    build and push
+    layerkit build                                          all of ./layerkit.yaml
+    layerkit build web -t registry.example/acme/web:1 --push
+    layerkit build --platform linux/amd64 --platform linux/arm64
     layerkit build -o oci:out                               also write the folder out as an OCI layout
+    layerkit build --check                                  only see whether all is right
     """
-    if unexpected:
-        meant = f"{unexpected[0].rstrip('/')}/{DEFAULT_FILE}"
-        raise click.UsageError(
-            f"Got unexpected argument {unexpected[0]!r}. The spec is named with -f, like -f {meant}."
-        )
-    folders = [_layout_folder(output) for output in outputs]
+    _refuse_folder(name for name in names if "/" in name or name in {".", ".."})
+    folders = [_layout_folder(text) for text in outputs]
     file = load_file(
         path,
         variables=_parse_variables(variables),
         default_platform=host_platform(),
+        platforms=platforms,
         source_date_epoch=source_date_epoch(),
     )
-    spec = _one_spec(file)
-    platform = spec.platform
-    references = _references(spec, tags, push=push)
-    output.answer(asyncio.run(_build(spec, platform, references, folders, output, push=push, access=access)))
+    _refuse_folder(name for name in names if Path(name).is_dir() and name not in {image.name for image in file.images})
+    selected = file.select(names)
+    wanted = tuple(image for image in selected if not names or image.name in names)
+    if (tags or iidfile) and len(wanted) != 1:
+        flag = "-t" if tags else "--iidfile"
+        raise click.UsageError(f"{flag} is for one image, and {len(wanted)} are built: name the one.")
+    references = {image.name: _references(image, tags, push=push) for image in wanted}
+    builder = Builder(
+        store=open_store(access),
+        open_registry=lambda reference: open_registry(reference, access),
+        cache=cache_folder(),
+        is_cached=not no_cache,
+        source_date_epoch=source_date_epoch(),
+        progress=StepLog(output, verb="pulled"),
+    )
+    if check:
+        _check(builder, file, selected, output)
+        return
+    results = asyncio.run(_build(builder, selected, references, folders, output, push=push, access=access))
+    if metadata_file is not None:
+        metadata_file.write_text(f"{format_json(_metadata(results, references))}\n")
+    if iidfile is not None:
+        iidfile.write_text(results[0].manifest.digest)
+    if form == "json":
+        output.answer(format_json({"images": [_describe(result, references[result.spec.name]) for result in results]}))
+    else:
+        output.answer("\n".join(result.manifest.digest for result in results))
+
+
+def _check(builder: Builder, file: SpecFile, selected: Sequence[ImageSpec], output: Output) -> None:
+    for plan in asyncio.run(builder.plan(selected)):
+        for warning in plan.warnings:
+            output.warn(warning)
+        layers = "1 layer" if len(plan.layers) == 1 else f"{len(plan.layers)} layers"
+        output.note(f"{file.path}: {plan.spec.name} for {plan.spec.platform}: {layers}, as it should be")
 
 
 async def _build(
-    spec: Spec,
-    platform: Platform,
-    references: tuple[Reference, ...],
+    builder: Builder,
+    selected: Sequence[ImageSpec],
+    references: dict[RepositoryName, tuple[Reference, ...]],
     folders: list[tuple[Path, str]],
     output: Output,
     *,
     push: bool,
     access: Access,
-) -> str:
-    store = open_store(access)
-    output.note(f"building {spec.name} for {platform}")
-    builder = Builder(
-        store=store,
-        open_registry=lambda reference: open_registry(reference, access),
-        progress=StepLog(output, verb="pulled"),
-    )
-    built = await builder.build(spec, platform)
-    for warning in built.plan.warnings:
-        output.warn(warning)
-    output.note(f"  {'image':<8} {'':>8}  {built.manifest.digest}")
-    for reference in references:
-        await store.repository(RepositoryName(reference.name)).put_manifest(built.manifest, [_tag(reference)])
-        output.note(f"tagged {reference}")
-    for folder, tag in folders:
-        names = [parse_reference(f"{references[0].name}:{tag}")] if tag else references
-        await _write_layout(store, built, names, folder, output)
+) -> tuple[BuildResult, ...]:
+    for image in selected:
+        output.note(f"building {image.name} for {', '.join(map(str, image.platforms))}")
+    store = builder.store
+    results = [result for result in await builder.build(selected) if result.spec.name in references]
+    for result in results:
+        for warning in result.warnings:
+            output.warn(warning)
+        kind = "image" if len(result.images) == 1 else "index"
+        output.note(f"  {kind:<8} {'':>8}  {result.manifest.digest}")
+        for reference in references[result.spec.name]:
+            repository = store.repository(RepositoryName(reference.name))
+            await repository.put_manifest(result.manifest, [_tag(reference)])
+            output.note(f"tagged {reference}")
+    for result in results:
+        names = references[result.spec.name]
+        for folder, tag in folders:
+            named = [parse_reference(f"{names[0].name}:{tag}")] if tag else names
+            await _write_layout(store, result, named, folder, output)
     if push:
-        for reference in references:
-            await push_image(store, reference, output, access)
-    return built.manifest.digest
+        for result in results:
+            for reference in references[result.spec.name]:
+                await push_image(store, reference, output, access)
+    return tuple(results)
 
 
 async def _write_layout(
-    store: Layout, built: BuiltImage, references: Sequence[Reference], folder: Path, output: Output
+    store: Store, result: BuildResult, references: Sequence[Reference], folder: Path, output: Output
 ) -> None:
     layout = Layout(folder, create=True)
     source = store.repository(RepositoryName(""))
     for reference in references:
         destination = layout.repository(RepositoryName(reference.name))
-        await Copy(source=source, destination=destination).image(built.manifest, [_tag(reference)])
+        await Copy(source=source, destination=destination).image(result.manifest, [_tag(reference)])
         output.note(f"written to oci:{folder}:{_tag(reference)}")
+
+
+def _describe(result: BuildResult, references: Sequence[Reference]) -> dict[str, object]:
+    """An image for `--format json`; docs/output.md has the shape."""
+    return {
+        "name": result.spec.name,
+        "digest": result.manifest.digest,
+        "mediaType": result.manifest.media_type,
+        "size": len(result.manifest.raw),
+        "references": [str(reference) for reference in references],
+        "platforms": [
+            {
+                "platform": str(image.platform),
+                "digest": image.manifest.digest,
+                "config": image.image.config.digest,
+                "layers": [
+                    {
+                        "name": layer.planned.name,
+                        "digest": layer.written.descriptor.digest,
+                        "mediaType": layer.written.descriptor.media_type,
+                        "size": layer.written.descriptor.size,
+                        "diffId": layer.written.diff_id,
+                        "codec": layer.written.codec,
+                    }
+                    for layer in image.layers
+                ],
+            }
+            for image in result.images
+        ],
+    }
+
+
+def _metadata(
+    results: Sequence[BuildResult], references: dict[RepositoryName, tuple[Reference, ...]]
+) -> dict[str, object]:
+    """What `docker buildx build --metadata-file` writes of one image, and `docker buildx bake` of several."""
+    described: dict[str, object] = {}
+    for result in results:
+        descriptor = result.manifest.descriptor
+        found: dict[str, object] = {
+            "containerimage.descriptor": {
+                "mediaType": descriptor.media_type,
+                "digest": descriptor.digest,
+                "size": descriptor.size,
+            },
+            "containerimage.digest": descriptor.digest,
+            "image.name": ",".join(str(reference) for reference in references[result.spec.name]),
+        }
+        if len(result.images) == 1:
+            found["containerimage.config.digest"] = result.images[0].image.config.digest
+        described[result.spec.name] = dict(sorted(found.items()))
+    if len(results) == 1:
+        (found_alone,) = described.values()
+        assert isinstance(found_alone, dict)  # noqa: S101 - for mypy
+        return found_alone
+    return described
 
 
 def _tag(reference: Reference) -> Tag:
     return reference.tag or DEFAULT_TAG
 
 
-def _references(spec: Spec, tags: tuple[str, ...], *, push: bool) -> tuple[Reference, ...]:
-    """The names of the image: those of the command line, else the spec's, else its own name."""
+def _references(image: ImageSpec, tags: tuple[str, ...], *, push: bool) -> tuple[Reference, ...]:
+    """The names of an image: those of the command line, else the spec's, else its own name."""
     parse = ReferenceType()
-    named = tuple(parse.convert(tag, None, None) for tag in tags) or spec.tags
+    named = tuple(parse.convert(tag, None, None) for tag in tags) or image.tags
     if push and not named:
-        raise click.UsageError("--push needs a name with a registry: -t HOST/NAME:TAG, or `tags:` in the spec.")
-    for text in (tags or _tags_as_written(spec)) if push else ():
+        raise click.UsageError(
+            f"--push needs a name with a registry for {image.name}: -t HOST/NAME:TAG, or `tags:` in the spec."
+        )
+    for text in (tags or _tags_as_written(image)) if push else ():
         if not has_explicit_domain(text):
             raise click.UsageError(f"--push: {text} does not name its registry; write HOST/{text}.")
     for reference in named:
         if reference.digest is not None:
             raise click.UsageError(f"{reference} names a digest; an image that is yet to be built has a tag alone.")
-    return tuple(reference.with_default_tag() for reference in named or (parse_reference(spec.name),))
+    return tuple(reference.with_default_tag() for reference in named or (parse_reference(image.name),))
 
 
-def _tags_as_written(spec: Spec) -> list[str]:
-    values = spec.document.values
+def _tags_as_written(image: ImageSpec) -> list[str]:
+    values = image.specs[0].document.values
     tags = values.get("tags") if isinstance(values, dict) else None
     return [str(tag) for tag in tags] if isinstance(tags, list) else []
 
 
-def _one_spec(file: SpecFile) -> Spec:
-    if len(file.images) > 1:
-        problem = file.document.problem(
-            file.document.locate(("images",), key=True), "several images are not supported yet by this version"
+def _refuse_folder(names: Iterable[str]) -> None:
+    """Who comes from another builder names the context, which here is the folder of the spec."""
+    for name in names:
+        file = f"{name.rstrip('/')}/{DEFAULT_FILE}"
+        raise click.UsageError(
+            f"{name!r} is no image of the spec. The spec is named with -f, like -f {file}; its folder is the context."
         )
-        raise DocumentError([problem])
-    specs = file.images[0].specs
-    if len(specs) > 1:
-        raise specs[0].problem(
-            specs[0].locate("platforms"), "several platforms in one build are not supported yet by this version"
-        )
-    return specs[0]
 
 
 def _layout_folder(output: str) -> tuple[Path, str]:

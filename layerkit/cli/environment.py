@@ -29,6 +29,12 @@ def data_folder() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "layerkit"
 
 
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/layerkit`, by default `~/.cache/layerkit`: what can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "layerkit"
+
+
 def host_platform() -> Platform:
     """Linux on the architecture of this machine: images are made for Linux, wherever they are built."""
     return parse_platform(f"linux/{platform.machine().lower() or 'amd64'}")

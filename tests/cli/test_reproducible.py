@@ -51,7 +51,7 @@ def build(context: Path, data: Path, *, umask: int = 0o022, **environment: str) 
     done = subprocess.run(
         [sys.executable, "-m", "layerkit", "build", "-q", "-t", "localhost/example:1"],
         cwd=context,
-        env={**os.environ, "XDG_DATA_HOME": str(data), **environment},
+        env={**os.environ, "XDG_DATA_HOME": str(data), "XDG_CACHE_HOME": f"{data}/cache", **environment},
         umask=umask,
         capture_output=True,
         check=True,
