@@ -152,8 +152,9 @@ class _Planner:
             except LayerError as error:
                 raise self._spec.problem(found.position, str(error)) from error
         provenance = {path: Provenance(found.taken.origin, found.position) for path, found in planned.items()}
+        made = dict(entries)
         for path, (subtree, position, text) in removed.items():
-            for hidden in hidden_paths(path, subtree, frozenset(entries)):
+            for hidden in hidden_paths(path, subtree, made):
                 entry = whiteout(hidden)
                 entries[entry.path] = entry
                 provenance[entry.path] = Provenance(f"remove {text}", position)

@@ -6,11 +6,11 @@ such a folder each name that is not made again has a whiteout of its own; an opa
 agree on it less (image-spec, layer.md, "Opaque Whiteout").
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 
 from layerkit.build.filesystem import Filesystem
 from layerkit.document.problem import InvalidValue
-from layerkit.layer.entry import ROOT
+from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.index import Subtree
 from layerkit.spec.model import Remove
 
@@ -35,13 +35,14 @@ def outermost(paths: Iterator[str] | list[str]) -> list[str]:
     return kept
 
 
-def hidden_paths(path: str, removed: Subtree, made: Container[str]) -> Iterator[str]:
+def hidden_paths(path: str, removed: Subtree, made: Mapping[str, Entry]) -> Iterator[str]:
     """The paths to hide so that nothing of `removed`, which was at `path`, is left, where a layer has `made` some.
 
     What is made instead of a file, or as something else than a folder instead of one, needs no whiteout: it replaces.
     """
-    if path not in made:
+    entry = made.get(path)
+    if entry is None:
         yield path
-        return
-    for name, child in removed.children():
-        yield from hidden_paths(f"{path}/{name}", child, made)
+    elif entry.type is EntryType.DIRECTORY:
+        for name, child in removed.children():
+            yield from hidden_paths(f"{path}/{name}", child, made)

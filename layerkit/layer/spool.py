@@ -5,25 +5,47 @@ A file without a name is gone with the process, however that ends. What is not c
 
 import os
 import tempfile
-from collections.abc import Iterable
+import weakref
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_tar
 from layerkit.layer.read import DEFAULT_LIMITS, Limits, Tape, decompress_archive, detect_compression
+from layerkit.layer.source import Contents
 
 _PIECE: Final = 2**20
 
 
-class WholeTar:
-    """A tar that is a file: every offset in it is one of the file."""
+class Spool:
+    """An open file that is closed once nobody has a use for it. Read by several threads at once."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        weakref.finalize(self, os.close, fd)
+
+    @classmethod
+    def begin(cls, folder: Path) -> "Spool":
+        """An empty one, without a name, in `folder`, which is made where it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            return cls(os.dup(file.fileno()))
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> "Spool":
+        """A file that is open, to be read after whoever opened it has closed it."""
+        return cls(os.dup(file.fileno()))
+
+    def write(self, content: bytes) -> None:
+        """Add `content` at the end."""
+        view = memoryview(content)
+        while view:
+            view = view[os.write(self._fd, view) :]
 
     def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self._file.fileno(), size, offset)
+        return os.pread(self._fd, size, offset)
 
 
 class Picked:
@@ -33,23 +55,22 @@ class Picked:
         self._wanted: dict[int, int] = {}
         self._places: dict[int, int] = {}
         self._starts: list[int] = []
-        self._file: BinaryIO | None = None
+        self._spool: Spool | None = None
 
     def want(self, offset: int, size: int) -> None:
-        self._wanted[offset] = max(size, self._wanted.get(offset, 0))
+        self._wanted[offset] = size
 
     @property
     def is_filled(self) -> bool:
         return self._wanted.keys() <= self._places.keys()
 
     def fill(self, pieces: Iterable[bytes], folder: Path) -> None:
-        """Take out what is wanted of the tar of these pieces, into a file in `folder`. Raises LayerError.
+        """Take what is wanted out of the tar of these pieces, into a file in `folder`. Raises LayerError.
 
-        All that is wanted is asked for before: what is asked for later needs another pass.
+        What is wanted later needs another pass.
         """
         tape = Tape(pieces)
-        # Not with a `with`: it is read as long as this object lives, and has no name to be left behind.
-        file = open_spool(folder)
+        spool = Spool.begin(folder)
         places: dict[int, int] = {}
         written = 0
         for offset, size in sorted(self._wanted.items()):
@@ -59,45 +80,32 @@ class Picked:
             while missing:
                 piece = tape.read(min(missing, _PIECE))
                 if not piece:
-                    raise LayerError(
-                        "the layer ends early, in the midst of a file that is to be copied: fetch it again"
-                    )
-                file.write(piece)
+                    raise LayerError("the layer ends early, in a file that is to be copied: fetch it again")
+                spool.write(piece)
                 missing -= len(piece)
             written += size
-        file.flush()
-        self._file, self._places, self._starts = file, places, sorted(places)
+        self._spool, self._places, self._starts = spool, places, sorted(places)
 
     def read(self, offset: int, size: int) -> bytes:
-        if self._file is None:
+        if self._spool is None:
             raise LayerError("content of another image is read before it was brought: this is a mistake of layerkit")
-        from bisect import bisect_right  # noqa: PLC0415 - few builds copy from images
-
         start = self._starts[bisect_right(self._starts, offset) - 1]
-        return os.pread(self._file.fileno(), size, self._places[start] + offset - start)
+        return self._spool.read(self._places[start] + offset - start, size)
 
 
-def open_spool(folder: Path) -> BinaryIO:
-    """A file without a name in `folder`, which is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # S: who wants it has it as long as he needs it, and closes it by letting it go.
-    return tempfile.TemporaryFile(dir=folder, buffering=_PIECE)  # type: ignore[return-value]
-
-
-def open_tar(file: BinaryIO, folder: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[LayerIndex, WholeTar]:
+def open_tar(file: BinaryIO, folder: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[LayerIndex, Contents]:
     """The index and the contents of the tar, compressed in any usual way, that the seekable `file` holds.
 
     It is no layer: whiteouts in it are refused. What is compressed goes to a spool in `folder`. Raises LayerError.
     """
     if detect_compression(file) == "none":
-        return index_tar(decompress_archive(file, limits), limits=limits, has_whiteouts=False), WholeTar(file)
-    spool = open_spool(folder)
+        index = index_tar(decompress_archive(file, limits), limits=limits, has_whiteouts=False)
+        return index, Spool.of(file)
+    spool = Spool.begin(folder)
 
-    def copied() -> Iterable[bytes]:
+    def copied() -> Iterator[bytes]:
         for piece in decompress_archive(file, limits):
             spool.write(piece)
             yield piece
 
-    index = index_tar(copied(), limits=limits, has_whiteouts=False)
-    spool.flush()
-    return index, WholeTar(spool)
+    return index_tar(copied(), limits=limits, has_whiteouts=False), spool
