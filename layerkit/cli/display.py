@@ -18,6 +18,8 @@ from layerkit.sizes import format_size
 
 REMINDER: Final = 10.0
 """Seconds after which plain output says that a step still runs, and again each time."""
+NOTICED: Final = 1.0
+"""Seconds after which one wonders."""
 REPORT: Final = 0.5
 """Seconds between two JSON lines on the bytes of one step, at least."""
 
@@ -75,6 +77,11 @@ class Watched:
         if outcome in {Outcome.DONE, Outcome.COPIED}:
             return _WORDS[self.step.activity][1] if self.step.activity in _WORDS else self.verb
         return str(outcome)
+
+
+def is_aside(watched: Watched, now: float) -> bool:
+    """Whether nobody need hear that a step ended: that a layer was looked into tells nothing, unless it took long."""
+    return watched.step.activity is Activity.INDEX and now - watched.begun < NOTICED
 
 
 def name_of(step: Step) -> str:
@@ -163,8 +170,8 @@ class PlainDisplay:
     def end(self, step: Step, outcome: Outcome, descriptor: Descriptor | None, detail: str) -> None:
         with self._lock:
             watched = self._running.pop(step)
-            if outcome in {Outcome.FAILED, Outcome.CANCELLED}:
-                # The error tells.
+            if outcome in {Outcome.FAILED, Outcome.CANCELLED} or is_aside(watched, self._clock()):
+                # Of a failure the error tells.
                 return
             about = f"{printable(step.name)}: {printable(detail)}" if step.name and detail else printable(step.name)
             word = f"{watched.done_as(outcome):<8} " if step.activity is not Activity.PACK else ""

@@ -2,53 +2,86 @@
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import click
 
 from layerkit.cli.display import format_descriptor
-from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
-from layerkit.cli.output import Output
+from layerkit.cli.environment import ReferenceType
+from layerkit.cli.lookup import Found, Look, find_image, look_options
+from layerkit.cli.output import Output, format_json, format_option, output_options
+from layerkit.cli.voice import printable
+from layerkit.image.image import BASE_DIGEST, BASE_NAME
 from layerkit.image.select import choose_platform
 from layerkit.oci.codec import encode_json
-from layerkit.oci.config import MAX_SIZE, ImageConfig
-from layerkit.oci.errors import ManifestInvalid, ManifestUnknown
+from layerkit.oci.config import ImageConfig
+from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
-from layerkit.oci.platform import Platform, parse_platform
-from layerkit.oci.reference import Reference, RepositoryName
-from layerkit.oci.repository import Reader
+from layerkit.oci.mediatype import DOCKER_CONFIG, OCI_CONFIG
+from layerkit.oci.reference import Reference
 from layerkit.sizes import format_size
+from layerkit.view.image import list_referrers, read_config
+
+CREATED: Final = "org.opencontainers.image.created"
 
 
 @click.command()
 @click.argument("reference", type=ReferenceType(), metavar="REF")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index.")
-@click.option("--remote", is_flag=True, help="Ask the registry, even if the local store has the image.")
-@access_options
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def inspect(reference: Reference, *, platform: str | None, remote: bool, form: str, access: Access) -> None:
+@format_option
+@look_options
+@output_options
+def inspect(reference: Reference, *, form: str, look: Look, output: Output) -> None:
     """Show the manifest, layers and config of an image: of the local store, else of its registry.
+
+    Of an index its platforms are shown, and with --platform the image for it.
 
     \b
     layerkit inspect localhost:5000/hello:1
-    layerkit inspect --format json localhost:5000/hello:1
+    layerkit inspect --platform linux/arm64 debian:12
+    layerkit inspect --format json localhost:5000/hello:1 | jq .config.config.Env
     """
-    try:
-        wanted = parse_platform(platform) if platform else None
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    shown = asyncio.run(_inspect(reference.with_default_tag(), wanted, access, remote=remote))
-    Output(quiet=False).answer(shown.as_json() if form == "json" else shown.as_text())
+    shown = asyncio.run(_inspect(reference.with_default_tag(), look))
+    output.answer(format_json(shown.as_json()) if form == "json" else shown.as_text())
 
 
+async def _inspect(reference: Reference, look: Look) -> "_Shown":
+    async with find_image(reference, look) as found:
+        return await _read(found, reference, look)
+
+
+async def _read(found: Found, reference: Reference, look: Look) -> "_Shown":
+    repository = found.repository
+    manifest = await repository.get_manifest(found.target)
+    if look.platform is not None and isinstance(manifest.document, ImageIndex):
+        chosen = choose_platform(manifest.document, look.platform, name=found.name)
+        manifest = await repository.get_manifest(chosen.digest)
+    config = None
+    document = manifest.document
+    if isinstance(document, ImageManifest) and document.config.media_type in {OCI_CONFIG, DOCKER_CONFIG}:
+        config = await read_config(repository, document)
+    return _Shown(
+        reference=reference,
+        name=found.name,
+        manifest=manifest,
+        config=config,
+        referrers=await list_referrers(repository, manifest.digest),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    def __init__(self, reference: Reference, manifest: Manifest, config: ImageConfig | None) -> None:
-        self.reference = reference
-        self.manifest = manifest
-        self.config = config
+    """`referrers` is None where the repository cannot tell of them."""
 
-    def as_json(self) -> str:
-        """`name`, `descriptor`, `manifest` and `config`, the last two as they are stored."""
+    reference: Reference
+    name: str
+    manifest: Manifest
+    config: ImageConfig | None
+    referrers: Sequence[Descriptor] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """docs/output.md, "layerkit inspect"."""
         document: dict[str, Any] = {
             "name": str(self.reference),
             "descriptor": json.loads(encode_json(self.manifest.descriptor)),
@@ -56,63 +89,66 @@ class _Shown:
         }
         if self.config is not None:
             document["config"] = json.loads(self.config.raw)
-        return json.dumps(document, indent=2, ensure_ascii=False)
+        if self.referrers:
+            document["referrers"] = [json.loads(encode_json(referrer)) for referrer in self.referrers]
+        return document
 
     def as_text(self) -> str:
-        lines = [
-            f"name      {self.reference.familiar()}",
-            f"digest    {self.manifest.digest}",
-            f"type      {self.manifest.media_type}",
+        document = self.manifest.document
+        annotations = dict(document.annotations or {})
+        rows: list[tuple[str, str]] = [
+            ("name", self.name),
+            ("digest", self.manifest.digest),
+            ("type", self.manifest.media_type),
         ]
+        if document.artifact_type:
+            rows.append(("artifact", document.artifact_type))
+        if document.subject is not None:
+            rows.append(("subject", document.subject.digest))
         if self.config is not None:
-            lines += [f"platform  {self.config.platform}", *self._execution(self.config)]
-        lines.append("")
-        for descriptor in self.manifest.document.references():
-            platform = f"  {descriptor.platform}" if descriptor.platform else ""
-            lines.append(f"{format_descriptor(descriptor)}{platform}")
-        lines.append(f"total    {format_size(sum(d.size for d in self.manifest.document.references())):>8}")
+            rows += [("platform", str(self.config.platform)), *_execution(self.config)]
+        base = " ".join(filter(None, (annotations.pop(BASE_NAME, ""), annotations.pop(BASE_DIGEST, ""))))
+        if base:
+            rows.append(("base", base))
+        if self.config is not None and annotations.get(CREATED, "") == self.config.created:
+            del annotations[CREATED]
+        rows += _many("note", _pairs(annotations))
+        if self.referrers:
+            rows += _many("referrer", [f"{r.digest}  {r.artifact_type or r.media_type}" for r in self.referrers])
+        lines = [*(f"{name:<8}  {value}" for name, value in rows), "", *self._contents()]
         # What others wrote into an image must not reach the terminal as anything but text.
-        return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in "\n".join(lines))
+        return printable("\n".join(lines))
 
-    @staticmethod
-    def _execution(config: ImageConfig) -> list[str]:
-        execution = config.execution
-        rows = {
-            "created": config.created,
-            "entry": json.dumps(execution.entrypoint) if execution.entrypoint else "",
-            "cmd": json.dumps(execution.cmd) if execution.cmd else "",
-            "user": execution.user,
-            "workdir": execution.working_dir,
-            "ports": ", ".join(execution.exposed_ports or ()),
-            "env": "\n          ".join(execution.env or ()),
-            "labels": "\n          ".join(f"{key}={value}" for key, value in (execution.labels or {}).items()),
-        }
-        return [f"{name:<9} {value}" for name, value in rows.items() if value]
+    def _contents(self) -> Iterator[str]:
+        references = list(self.manifest.document.references())
+        for descriptor in references:
+            platform = f"  {descriptor.platform}" if descriptor.platform else ""
+            yield f"{format_descriptor(descriptor)}{platform}"
+        yield f"{'total':<8} {format_size(sum(descriptor.size for descriptor in references)):>8}"
 
 
-async def _inspect(reference: Reference, platform: Platform | None, access: Access, *, remote: bool) -> _Shown:
-    if not remote:
-        local = open_store().repository(RepositoryName(reference.name))
-        try:
-            await local.stat_manifest(reference.target)
-        except ManifestUnknown:
-            pass
-        else:
-            return await _read(local, reference, platform)
-    async with open_registry(reference, access) as registry:
-        return await _read(registry.repository(reference.path), reference, platform)
+def _execution(config: ImageConfig) -> Iterator[tuple[str, str]]:
+    execution = config.execution
+    rows: dict[str, Sequence[str]] = {
+        "created": [config.created or ""],
+        "entry": [json.dumps(execution.entrypoint, ensure_ascii=False)] if execution.entrypoint else [],
+        "cmd": [json.dumps(execution.cmd, ensure_ascii=False)] if execution.cmd else [],
+        "user": [execution.user],
+        "workdir": [execution.working_dir],
+        "ports": [", ".join(execution.exposed_ports or ())],
+        "volumes": [", ".join(execution.volumes or ())],
+        "stop": [execution.stop_signal],
+        "env": execution.env or (),
+        "labels": _pairs(execution.labels or {}),
+    }
+    for name, values in rows.items():
+        yield from _many(name, [value for value in values if value])
 
 
-async def _read(repository: Reader, reference: Reference, platform: Platform | None) -> _Shown:
-    manifest = await repository.get_manifest(reference.target)
-    if platform is not None and isinstance(manifest.document, ImageIndex):
-        chosen = choose_platform(manifest.document, platform, name=str(reference))
-        manifest = await repository.get_manifest(chosen.digest)
-    document = manifest.document
-    if not isinstance(document, ImageManifest) or "json" not in document.config.media_type:
-        return _Shown(reference, manifest, None)
-    if document.config.size > MAX_SIZE:
-        raise ManifestInvalid(f"config {document.config.digest} has {document.config.size} bytes: too large to show")
-    async with repository.open_blob(document.config.digest) as blob:
-        raw = b"".join([chunk async for chunk in blob])
-    return _Shown(reference, manifest, ImageConfig.parse(raw) if b"rootfs" in raw else None)
+def _many(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    """A row for each value, of which the first has the name."""
+    return [(name if number == 0 else "", value) for number, value in enumerate(values)]
+
+
+def _pairs(values: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]

@@ -17,7 +17,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from layerkit.cli.display import Ticker, Watched, format_seconds
+from layerkit.cli.display import Ticker, Watched, format_seconds, is_aside
 from layerkit.cli.voice import printable, write_error
 from layerkit.oci.descriptor import Descriptor
 from layerkit.progress import Activity, Outcome, Step
@@ -99,7 +99,7 @@ class LiveDisplay:
     def end(self, step: Step, outcome: Outcome, descriptor: Descriptor | None, detail: str) -> None:
         with self._lock:
             watched = self._running.pop(step)
-            if outcome is Outcome.CANCELLED:
+            if outcome is Outcome.CANCELLED or (outcome is not Outcome.FAILED and is_aside(watched, self._clock())):
                 return
             self._ended += 1
             line = self._ended_line(watched, outcome, descriptor, printable(detail))

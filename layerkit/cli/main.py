@@ -21,6 +21,9 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "pull": ("layerkit.cli.pull", "pull", "Pull an image into the local store."),
     "images": ("layerkit.cli.images", "images", "List the images of the local store."),
     "inspect": ("layerkit.cli.inspect", "inspect", "Show the manifest, layers and config of an image."),
+    "ls": ("layerkit.cli.ls", "ls", "List the files of an image."),
+    "history": ("layerkit.cli.history", "history", "Show how an image came about."),
+    "diff": ("layerkit.cli.diff", "diff", "Show what sets two images apart."),
     "registry": ("registry.cli", "registry", "Run a registry of your own."),
     "completion": ("layerkit.cli.completion", "completion", "Print the completions of a shell."),
 }

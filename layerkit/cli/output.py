@@ -154,7 +154,8 @@ format_option = click.option(
 def write_answer(text: str) -> None:
     """Write to stdout, of which the reader may have gone."""
     try:
-        click.echo(text)
+        # Colours in it are there because they are wanted.
+        click.echo(text, color=True)
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
