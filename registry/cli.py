@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -22,6 +22,8 @@ from registry.metadata.database import Database
 from registry.systemd import inherited_sockets, notify
 
 T = TypeVar("T")
+
+LONGEST_PASSWORD: Final = 1024
 
 
 class _AddressType(click.ParamType[Address]):
@@ -145,9 +147,12 @@ def add_user_command(
     name: str, root: Path | None, config: Path | None, *, password_stdin: bool, generate: bool
 ) -> None:
     """Add a user, whose password is asked for on the terminal, unless an option says otherwise."""
-    stored = _take_password(password_stdin=password_stdin, generate=generate)
+    password = _take_password(password_stdin=password_stdin, generate=generate)
+    stored = _hash(password)
     if not _write(root, config, lambda queries: users.add_user(queries, name, stored, now=int(time.time()))):
         raise click.ClickException(f"there is a user {name!r} already: `layerkit registry users passwd {name}`")
+    if generate:
+        click.echo(password)
     click.echo(f"added {name}", err=True)
 
 
@@ -157,9 +162,12 @@ def add_user_command(
 @_of_a_registry
 def passwd_command(name: str, root: Path | None, config: Path | None, *, password_stdin: bool, generate: bool) -> None:
     """Give a user another password. Whoever is logged in with the old one has to log in again."""
-    stored = _take_password(password_stdin=password_stdin, generate=generate)
+    password = _take_password(password_stdin=password_stdin, generate=generate)
+    stored = _hash(password)
     if not _write(root, config, lambda queries: users.set_password(queries, name, stored, now=int(time.time()))):
         raise click.ClickException(f"there is no user {name!r}: `layerkit registry users list` shows all")
+    if generate:
+        click.echo(password)
     click.echo(f"changed the password of {name}", err=True)
 
 
@@ -180,10 +188,10 @@ def list_users_command(root: Path | None, config: Path | None, form: str) -> Non
     """List the users."""
     found = _run(root, config, users.list_users)
     if form == "json":
-        times = {user.name: (user.created_at, user.changed_at) for user in found}
-        click.echo(
-            json.dumps([{"name": name, "created": _tell(a), "changed": _tell(b)} for name, (a, b) in times.items()])
-        )
+        shown = [
+            {"name": user.name, "created": _tell(user.created_at), "changed": _tell(user.changed_at)} for user in found
+        ]
+        click.echo(json.dumps(shown, indent=2))
         return
     width = max((len(user.name) for user in found), default=0)
     for user in found:
@@ -195,22 +203,35 @@ def _tell(seconds: int) -> str:
 
 
 def _take_password(*, password_stdin: bool, generate: bool) -> str:
-    """The hash of the password that the user is to have."""
-    from registry.auth.password import hash_password, make_password  # noqa: PLC0415 - serving may need no passwords
+    """The password that the user is to have."""
+    from registry.auth.password import make_password  # noqa: PLC0415 - serving may need no passwords
 
     if password_stdin and generate:
         raise click.UsageError("--password-stdin and --generate exclude each other")
     if generate:
-        password = make_password()
-        click.echo(password)
-    elif password_stdin:
-        password = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+        return make_password()
+    if password_stdin:
+        password = _read_line()
     elif sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         raise click.UsageError("no terminal to ask for the password: use --password-stdin or --generate")
-    if not password:
-        raise click.UsageError("the password is empty")
+    if not 0 < len(password) <= LONGEST_PASSWORD:
+        raise click.UsageError(f"a password has 1 to {LONGEST_PASSWORD} characters, this one {len(password)}")
+    return password
+
+
+def _read_line() -> str:
+    try:
+        line = sys.stdin.buffer.readline(8 * LONGEST_PASSWORD).decode()
+    except UnicodeDecodeError:
+        raise click.UsageError("the password on standard input is not UTF-8") from None
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def _hash(password: str) -> str:
+    from registry.auth.password import hash_password  # noqa: PLC0415 - see _take_password
+
     return hash_password(password)
 
 

@@ -32,7 +32,12 @@ class LayerkitProcess:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(
-        self, *arguments: str | Path, check: bool = True, cwd: Path | None = None, **environment: str
+        self,
+        *arguments: str | Path,
+        check: bool = True,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+        **environment: str,
     ) -> Finished:
         done = subprocess.run(
             [sys.executable, "-m", "layerkit", *map(str, arguments)],
@@ -41,6 +46,7 @@ class LayerkitProcess:
             text=True,
             timeout=100,
             cwd=cwd,
+            input=stdin,
             env={
                 **os.environ,
                 "XDG_DATA_HOME": str(self.data),

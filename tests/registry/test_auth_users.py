@@ -1,0 +1,76 @@
+"""`layerkit registry users`: the registry's own users, while it runs and before."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.programs import LayerkitProcess, RegistryProcess, run_registry
+from tests.registry.guarded import basic
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RegistryProcess]:
+    config = tmp_path / "registry.yaml"
+    config.write_text("auth: {}\n")
+    with run_registry(tmp_path / "registry", "--config", str(config), "--workers", "2") as registry:
+        yield registry
+
+
+async def test_users_come_and_go_while_it_runs(registry: RegistryProcess, layerkit: LayerkitProcess) -> None:
+    async def status_of(name: str, password: str) -> int:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{registry.address}/v2/", headers=basic(name, password)) as response:
+                return response.status
+
+    def users(*arguments: str, check: bool = True, stdin: str = "") -> tuple[int, str, str]:
+        done = layerkit("registry", "users", *arguments, "--root", registry.root, check=check, stdin=stdin)
+        return done.code, done.stdout, done.stderr
+
+    generated = users("add", "ci", "--generate")[1].strip()
+    assert await status_of("ci", generated) == 200
+    users("add", "ann", "--password-stdin", stdin="first\n")
+    assert await status_of("ann", "first") == 200
+    assert users("add", "ann", "--generate", check=False)[::2] == (
+        1,
+        "error: there is a user 'ann' already: `layerkit registry users passwd ann`\n",
+    )
+    users("passwd", "ann", "--password-stdin", stdin="second")
+    assert await status_of("ann", "first") == 401
+    assert await status_of("ann", "second") == 200
+    assert [line.split()[0] for line in users("list")[1].splitlines()] == ["ann", "ci"]
+    users("remove", "ann")
+    assert await status_of("ann", "second") == 401
+    code, _, message = users("remove", "ann", check=False)
+    assert (code, message) == (1, "error: there is no user 'ann': `layerkit registry users list` shows all\n")
+
+
+def test_they_can_be_there_before_the_registry_is(layerkit: LayerkitProcess, tmp_path: Path) -> None:
+    root = tmp_path / "registry"
+    password = layerkit("registry", "users", "add", "ann", "--generate", "--root", root).stdout.strip()
+    assert len(password) >= 32
+    [user] = json.loads(layerkit("registry", "users", "list", "--format", "json", "--root", root).stdout)
+    assert (user["name"], user["created"]) == ("ann", user["changed"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (("add", "a:b", "--generate"), "", "'a:b' is no name of a user; use up to 128 letters, digits and . _ @ + -"),
+        (("add", "anonymous", "--generate"), "", "no user can be called 'anonymous'"),
+        (("add", "ann"), "", "no terminal to ask for the password: use --password-stdin or --generate"),
+        (("add", "ann", "--password-stdin"), "\n", "a password has 1 to 1024 characters, this one 0"),
+        (("add", "ann", "--password-stdin"), "x" * 2000, "a password has 1 to 1024 characters, this one 2000"),
+        (("add", "ann", "--password-stdin", "--generate"), "", "exclude each other"),
+        (("passwd", "nobody", "--generate"), "", "there is no user 'nobody'"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    layerkit: LayerkitProcess, tmp_path: Path, arguments: tuple[str, ...], stdin: str, message: str
+) -> None:
+    done = layerkit("registry", "users", *arguments, "--root", tmp_path / "r", check=False, stdin=stdin)
+    assert done.code in {1, 2}
+    assert message in done.stderr
+    assert done.stdout == ""
