@@ -1,0 +1,195 @@
+"""Resolution: which packages a set of names needs, and why each one.
+
+What apt-get does on an empty system without recommended packages: depth first, in the order of the fields, the first
+alternative that can be had. Source: Debian Policy, 7.2 to 7.5; apt's depcache, `MarkInstall`, for what Policy leaves
+open: which of several providers is taken.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from layerkit.packages.debian.package import Package
+from layerkit.packages.debian.relation import Alternatives, Relation
+from layerkit.packages.debian.universe import Universe
+from layerkit.packages.errors import PackageError
+
+_IMPORTANCE: Final = {"required": 0, "important": 1, "standard": 2, "optional": 3, "extra": 4}
+_DEEPEST: Final = 400
+"""Packages that need each other in a chain; Debian's longest have some 60."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Resolved:
+    """`reason` is the package that asked for it, "" where the spec did."""
+
+    package: Package
+    reason: str
+
+
+def resolve(wanted: Iterable[str], universe: Universe, installed: Iterable[Package] = ()) -> tuple[Resolved, ...]:
+    """What to install so that all of `wanted` (`NAME`, or `NAME=VERSION`) are there, by name.
+
+    What `installed` has stays as it is. Raises PackageError with the chain of dependencies that cannot be had.
+    """
+    state = _State(universe, installed)
+    for text in wanted:
+        state.want(text)
+    return tuple(sorted(state.added.values(), key=lambda item: item.package.name))
+
+
+class _Impossible(Exception):
+    """An alternative that cannot be taken; `why` is for people, the nearest reason first."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(why)
+
+
+class _State:
+    def __init__(self, universe: Universe, installed: Iterable[Package]) -> None:
+        self._universe = universe
+        self._chosen: dict[str, Package] = {package.name: package for package in installed}
+        self._providing: dict[str, list[Package]] = {}
+        for package in self._chosen.values():
+            self._note(package)
+        self.added: dict[str, Resolved] = {}
+        self._order: list[Package] = []
+
+    def want(self, text: str) -> None:
+        name, equals, version = text.partition("=")
+        universe = self._universe
+        if equals:
+            package = universe.version(name, version)
+            if package is None:
+                known = universe.candidate(name)
+                offered = f": the mirror has {known.version}" if known else ""
+                raise PackageError(f"package {name} has no version {version}{offered}")
+        else:
+            package = universe.candidate(name)
+            if package is None:
+                package = self._only_provider(name)
+        present = self._chosen.get(package.name)
+        if present is not None and (not equals or present.version == version):
+            return
+        try:
+            self._install(package, "", 0)
+        except _Impossible as error:
+            raise PackageError(f"package {name} cannot be installed: {error.why}") from None
+
+    def _only_provider(self, name: str) -> Package:
+        providers = self._universe.providers(name)
+        if len(providers) == 1:
+            return providers[0]
+        if providers:
+            offered = ", ".join(package.name for package in providers)
+            raise PackageError(f"package {name} is a virtual one: name one of those that provide it ({offered})")
+        import difflib  # noqa: PLC0415 - only a mistake needs it
+
+        close = difflib.get_close_matches(name, self._universe.names(), n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise PackageError(f"no package {name} in the lists for {self._universe.architecture}{hint}")
+
+    def _install(self, package: Package, reason: str, depth: int) -> None:
+        """Add a package and all that it needs, or nothing. Raises _Impossible."""
+        if depth > _DEEPEST:
+            raise _Impossible(f"more than {_DEEPEST} packages need each other in a chain")
+        self._refuse_conflicts(package)
+        mark = len(self._order)
+        self._add(package, reason)
+        try:
+            for group in package.depends:
+                self._satisfy(package, group, depth)
+        except _Impossible:
+            self._remove_since(mark)
+            raise
+
+    def _satisfy(self, package: Package, group: Alternatives, depth: int) -> None:
+        if self._is_met(group):
+            return
+        text = " | ".join(map(str, group))
+        options = self._options(group)
+        if not options:
+            raise _Impossible(f"{package} needs {text}, which {self._describe_absence(group)}")
+        reasons = []
+        for option in options:
+            try:
+                self._install(option, package.name, depth + 1)
+            except _Impossible as error:
+                reasons.append(error.why)
+            else:
+                return
+        raise _Impossible(f"{package} needs {text}: {'; '.join(dict.fromkeys(reasons))}")
+
+    def _options(self, group: Alternatives) -> list[Package]:
+        """What would meet one of the alternatives, in the order in which apt would try."""
+        found: dict[str, Package] = {}
+        for relation in group:
+            candidate = self._universe.candidate(relation.name)
+            if candidate is not None and relation.accepts(candidate.version) and self._fits(candidate, relation):
+                found.setdefault(candidate.name, candidate)
+            providers = [
+                provider
+                for provider in self._universe.providers(relation.name)
+                if provider.satisfies(relation) and self._fits(provider, relation)
+            ]
+            for provider in sorted(providers, key=_preference):
+                found.setdefault(provider.name, provider)
+        return list(found.values())
+
+    def _fits(self, package: Package, relation: Relation) -> bool:
+        """Whether it may stand for a relation of our architecture (MultiArch specification)."""
+        if relation.qualifier in {"", "native", self._universe.architecture}:
+            return True
+        return relation.qualifier == "any" and package.multi_arch == "allowed"
+
+    def _is_met(self, group: Alternatives) -> bool:
+        return any(self._find(relation) is not None for relation in group)
+
+    def _find(self, relation: Relation) -> Package | None:
+        """The chosen package that a relation names, if any."""
+        return next((p for p in self._providing.get(relation.name, ()) if p.satisfies(relation)), None)
+
+    def _refuse_conflicts(self, package: Package) -> None:
+        present = self._chosen.get(package.name)
+        if present is not None:
+            raise _Impossible(f"{package} would replace {present}")
+        for relation in _flatten(package.breaks):
+            other = self._find(relation)
+            if other is not None and other.name != package.name:
+                raise _Impossible(f"{package} conflicts with {other}")
+        for other in self._chosen.values():
+            if other.breaks and any(package.satisfies(relation) for relation in _flatten(other.breaks)):
+                raise _Impossible(f"{other} conflicts with {package}")
+
+    def _add(self, package: Package, reason: str) -> None:
+        self._chosen[package.name] = package
+        self._order.append(package)
+        self.added[package.name] = Resolved(package=package, reason=reason)
+        self._note(package)
+
+    def _note(self, package: Package) -> None:
+        for name in {package.name, *(relation.name for relation in package.provides)}:
+            self._providing.setdefault(name, []).append(package)
+
+    def _remove_since(self, mark: int) -> None:
+        for package in self._order[mark:]:
+            del self._chosen[package.name], self.added[package.name]
+            for name in {package.name, *(relation.name for relation in package.provides)}:
+                self._providing[name].remove(package)
+        del self._order[mark:]
+
+    def _describe_absence(self, group: Alternatives) -> str:
+        for relation in group:
+            candidate = self._universe.candidate(relation.name)
+            if candidate is not None:
+                return f"the lists have in version {candidate.version} alone"
+        return "no list has"
+
+
+def _flatten(groups: Sequence[Alternatives]) -> Iterable[Relation]:
+    return (relation for group in groups for relation in group)
+
+
+def _preference(provider: Package) -> tuple[bool, int, str]:
+    return not provider.essential, _IMPORTANCE.get(provider.importance, 3), provider.name
