@@ -14,7 +14,7 @@ from typing import Final
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
-from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
+from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SizeInvalid
 from layerkit.oci.manifest import ImageIndex, Manifest
 from layerkit.oci.mediatype import is_layer, is_nondistributable
 from layerkit.oci.reference import RepositoryName, Tag
@@ -110,10 +110,12 @@ class Copy:
         if origin is not None and await self.destination.mount_blob(descriptor.digest, origin):
             return Outcome.MOUNTED
         try:
-            await self.destination.stat_blob(descriptor.digest)
+            found = await self.destination.stat_blob(descriptor.digest)
         except BlobUnknown:
             await self.destination.put_blob(descriptor, read_content(self.source, descriptor, run.advance))
             return Outcome.COPIED
+        if found.size != descriptor.size:
+            raise SizeInvalid(f"blob {descriptor.digest} has {found.size} bytes, its manifest says {descriptor.size}")
         return Outcome.PRESENT
 
     def _step(self, descriptor: Descriptor) -> AbstractContextManager[Running]:

@@ -97,6 +97,11 @@ class LocalRepository:
                     await upload.cancel()
                     raise SizeInvalid(f"blob {descriptor.digest} is longer than its {descriptor.size} bytes")
                 await upload.append(chunk)
+            if upload.offset < descriptor.size:
+                await upload.cancel()
+                raise SizeInvalid(
+                    f"blob {descriptor.digest} ended after {upload.offset} of its {descriptor.size} bytes"
+                )
             await upload.commit(descriptor.digest)
 
     async def mount_blob(self, digest: Digest, source: RepositoryName | None) -> bool:

@@ -241,6 +241,12 @@ class Context:
 
     def _read_dockerignore(self) -> IgnoreRules:
         path = Path(self._root, DOCKERIGNORE)
+        real = os.path.realpath(path)
+        if os.path.commonpath([self._root, real]) != self._root:
+            # Its errors quote it, and nothing outside the context is read.
+            raise self._spec.problem(
+                self._spec.locate("layers", key=True), f"{path} leads to {real}, outside the folder of the spec"
+            )
         try:
             return parse_dockerignore(path.read_text(errors="surrogateescape"))
         except FileNotFoundError:

@@ -255,6 +255,10 @@ class LayoutRepository:
                     if upload.offset + len(chunk) > descriptor.size:
                         raise SizeInvalid(f"blob {descriptor.digest} is longer than its {descriptor.size} bytes")
                     await upload.append(chunk)
+                if upload.offset < descriptor.size:
+                    raise SizeInvalid(
+                        f"blob {descriptor.digest} ended after {upload.offset} of its {descriptor.size} bytes"
+                    )
                 await upload.commit(descriptor.digest)
             except BaseException:
                 # Nobody knows the id, so nobody could go on with it.

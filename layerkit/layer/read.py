@@ -27,8 +27,9 @@ _READ: Final = 64 * 1024
 """Of a stored layer at once. Each member of a gzip copies what follows it: eStargz has one for each file."""
 _PIECE: Final = 1024 * 1024
 """The most that is inflated at once."""
-_ZSTD_READ: Final = 2048
-"""Four bytes of zstd can stand for 128 KiB, and its decoder takes no limit: so much is 64 MiB at most."""
+_ZSTD_READ: Final = 1024
+"""Four bytes of zstd can stand for 128 KiB, and its decoder takes no limit: so much is 32 MiB at most, twice for a
+moment. Half of it would take a tenth more of the time for what is no bomb."""
 _MAX_XZ_MEMORY: Final = 100 * 2**20
 """Bytes: `xz -9` needs 65 MiB to be read."""
 _MAX_ZSTD_WINDOW: Final = 2**27

@@ -141,6 +141,15 @@ class TestBlobs:
         with pytest.raises(BlobUnknown):
             await repository.stat_blob(descriptor.digest)
 
+    @pytest.mark.parametrize("size", [7, 9, 2**20])
+    async def test_a_size_that_is_not_that_of_the_digest_s_content_is_refused(
+        self, repository: Repository, size: int
+    ) -> None:
+        """A manifest with this descriptor would be one that no consumer takes."""
+        descriptor = Descriptor(media_type=OCTET_STREAM, digest=Digest.of(b"promised"), size=size)
+        with pytest.raises(SizeInvalid):
+            await repository.put_blob(descriptor, content_of(b"promised"))
+
     async def test_a_blob_of_another_repository_is_mounted(self, registry: Registry) -> None:
         descriptor = await put(registry.repository(OTHER), b"mounted")
         repository = registry.repository(NAME)
