@@ -20,6 +20,7 @@ from registry.logs import configure_logging
 from registry.metadata import users
 from registry.metadata.database import Database
 from registry.systemd import inherited_sockets, notify
+from registry.tls import make_context
 
 T = TypeVar("T")
 
@@ -86,8 +87,15 @@ def config_group() -> None:
 @config_group.command("check")
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
 def check_command(path: Path) -> None:
-    """Check a configuration file, with the environment's variables above it, and show what it means."""
+    """Check a configuration file, with the environment's variables above it, and the files that it names; show what
+    it means."""
     configuration = load_configuration(path, environment=os.environ, default_root=_default_root())
+    if configuration.users is not None and configuration.users.htpasswd is not None:
+        from registry.auth.htpasswd import HtpasswdFile  # noqa: PLC0415 - see _take_password
+
+        HtpasswdFile(configuration.users.htpasswd)
+    if configuration.tls is not None:
+        make_context(configuration.tls)
     shown = json.loads(configuration.to_json())
     if shown["redirect"]:
         shown["redirect"]["secret"] = "(hidden)"  # noqa: S105 - not one

@@ -155,7 +155,7 @@ class AuthSection(Section):
     anonymous: Annotated[Anonymous, _word_of(Anonymous)] = Anonymous.NONE
     access: ListOf[RuleSection] | None = None
     groups: MapOf[Text, ListOf[Annotated[str, _text(parse_user_name)]]] = Field(default_factory=dict)
-    token: TokenSection = TokenSection()
+    token: TokenSection = Field(default_factory=TokenSection)
 
 
 class TlsSection(Section):
@@ -177,7 +177,7 @@ class ConfigurationFile(Section):
     workers: Annotated[Integer, Field(ge=1, le=MOST_WORKERS)] = 1
     drain: Duration = timedelta(seconds=30)
     metrics: _Address | None = None
-    log: LogSection = LogSection()
+    log: LogSection = Field(default_factory=LogSection)
     warnings: ListOf[Annotated[str, _text(_parse_warning)]] = ()
     trusted_proxies: ListOf[_Network] = ()
     public_url: _URL | None = None

@@ -33,6 +33,7 @@ from layerkit.layer.source import BytesSource
 from layerkit.layer.write import write_layer
 from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from tests.tars import header, record, with_pax
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
@@ -76,33 +77,6 @@ def index(content: bytes, media_type: str = OCI_LAYER, **options: Any) -> LayerI
 def only(content: bytes, **options: Any) -> IndexedEntry:
     (entry,) = index(content, **options).entries
     return entry
-
-
-def header(name: bytes = b"a", flag: bytes = b"0", size: bytes = b"00000000000\0", **fields: bytes) -> bytes:
-    """A ustar header of raw fields, its checksum right."""
-    places = {"mode": 100, "uid": 108, "gid": 116, "mtime": 136, "link": 157, "magic": 257, "major": 329, "prefix": 345}
-    block = bytearray(512)
-    fields = {"magic": b"ustar\x0000", **fields}
-    block[: len(name)] = name
-    block[124:136] = size
-    block[156:157] = flag
-    for key, value in fields.items():
-        block[places[key] : places[key] + len(value)] = value
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-def with_pax(content: bytes, *rest: bytes, flag: bytes = b"x") -> bytes:
-    pax = header(b"pax", flag, b"%011o\0" % len(content)) + content + bytes(-len(content) % 512)
-    return pax + (b"".join(rest) or header())
-
-
-def record(key: str, value: str | bytes) -> bytes:
-    value = value.encode() if isinstance(value, str) else value
-    body = b" " + key.encode() + b"=" + value + b"\n"
-    size = len(body) + len(str(len(body)))
-    return b"%d" % (len(body) + len(str(size))) + body
 
 
 class TestHeaders:

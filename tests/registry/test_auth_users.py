@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.programs import LayerkitProcess, RegistryProcess, run_registry
-from tests.registry.guarded import basic
+from tests.registry.guarded import basic, bearer
 
 
 @pytest.fixture
@@ -45,6 +45,19 @@ async def test_users_come_and_go_while_it_runs(registry: RegistryProcess, layerk
     assert await status_of("ann", "second") == 401
     code, _, message = users("remove", "ann", check=False)
     assert (code, message) == (1, "error: there is no user 'ann': `layerkit registry users list` shows all\n")
+
+
+async def test_a_token_of_one_worker_is_good_at_all(registry: RegistryProcess, layerkit: LayerkitProcess) -> None:
+    password = layerkit("registry", "users", "add", "ann", "--generate", "--root", registry.root).stdout.strip()
+    base = f"http://{registry.address}"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{base}/token?scope=registry:catalog:*", headers=basic("ann", password)) as response:
+            headers = bearer((await response.json())["token"])
+    for _ in range(20):
+        # A connection each: the kernel gives it to one worker or the other.
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{base}/v2/_catalog", headers=headers) as response:
+                assert response.status == 200
 
 
 def test_they_can_be_there_before_the_registry_is(layerkit: LayerkitProcess, tmp_path: Path) -> None:

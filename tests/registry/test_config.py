@@ -8,8 +8,9 @@ import pytest
 from layerkit.document.problem import DocumentError, InvalidValue
 from registry.config import Address, Configuration, LogFormat, LogLevel, Redirect, Tls, Users, parse_address
 from registry.config.load import load_configuration
+from registry.config.shape import ConfigurationFile
 from registry.policy.access import ALL_ACTIONS, Access, Action, Rule
-from tests.programs import LayerkitProcess
+from tests.programs import PROJECT, LayerkitProcess
 
 DEFAULT_ROOT = Path("/data/registry")
 
@@ -52,6 +53,16 @@ trusted_proxies: [10.0.0.0/8, 192.0.2.7]
         warnings=("soon gone",),
         trusted_proxies=("10.0.0.0/8", "192.0.2.7/32"),
     )
+
+
+def test_the_documented_file_is_one_with_every_key(tmp_path: Path) -> None:
+    text = (PROJECT / "docs/configuration.md").read_text()
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    found = load(tmp_path, example)
+    assert found.users is not None
+    assert len(found.users.access.rules) == 3
+    keys = {line.split(":")[0].strip(" -") for line in example.splitlines() if line.partition("#")[0].strip()}
+    assert set(ConfigurationFile.model_json_schema()["properties"]) <= keys
 
 
 def test_users_are_asked_for_with_one_key(tmp_path: Path) -> None:
@@ -225,6 +236,18 @@ def test_check_shows_what_a_file_means_or_what_is_wrong_with_it(layerkit: Layerk
     assert f"{path}:1:9: 'localhost' is no address" in done.stderr
 
 
+def test_check_looks_into_the_files_that_are_named(layerkit: LayerkitProcess, tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    (tmp_path / "users").write_text("ann:plain\n")
+    for text, problem in (
+        ("auth: {htpasswd: users}", f"{tmp_path}/users:1:1: the password of 'ann' is no bcrypt hash"),
+        ("tls: {certificate: none.pem, key: users}", f"{tmp_path}/none.pem: cannot be used: no such file"),
+    ):
+        path.write_text(text)
+        done = layerkit("registry", "config", "check", path, check=False)
+        assert (done.code, problem in done.stderr) == (2, True)
+
+
 def test_check_keeps_a_secret(layerkit: LayerkitProcess, tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text("redirect: {url: http://cdn, secret: hush-hush}\n")
@@ -234,7 +257,9 @@ def test_check_keeps_a_secret(layerkit: LayerkitProcess, tmp_path: Path) -> None
 
 
 def test_the_schema_names_every_key(layerkit: LayerkitProcess) -> None:
-    schema = json.loads(layerkit("registry", "config", "schema").stdout)
+    done = layerkit("registry", "config", "schema")
+    assert done.stderr == ""
+    schema = json.loads(done.stdout)
     assert set(schema["properties"]) == {
         *("root", "listen", "workers", "drain", "metrics", "log", "warnings", "trusted_proxies", "public_url"),
         *("auth", "tls", "redirect"),
