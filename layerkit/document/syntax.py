@@ -53,6 +53,14 @@ def explain_syntax(error: yaml.YAMLError, source: Source) -> Problem:
     if "unexpected end of stream" in said and error.context_mark:
         opened = source.at(error.context_mark.line + 1, error.context_mark.column + 1)
         return source.problem(opened, "this quote is never closed", "put the same quote at its end")
+    if error.context == "while scanning an alias" and error.context_mark:
+        start = source.at(error.context_mark.line + 1, error.context_mark.column + 1)
+        text = _UNQUOTED.match(source.line(start.line), start.column - 1)
+        return source.problem(
+            start,
+            "`*` begins no text without quotes",
+            f"write {json.dumps(text[0] if text else '*', ensure_ascii=False)}",
+        )
     if "cannot start any token" in said:
         character = line[mark.column : mark.column + 1]
         return source.problem(position, f"`{character}` may not begin a value", "quote the text")

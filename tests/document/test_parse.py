@@ -170,6 +170,8 @@ TAB = "a tab indents this line"
         ("a: [1 {b}]", "1:7: expected `,` or the closing bracket", "quote the text if it holds , [ ] { }"),
         ('a: "x', "1:4: this quote is never closed", "put the same quote at its end"),
         ("a: *x", "1:4: nothing above is marked &x", "quote a text that begins with *"),
+        ("a: **/b", "1:4: `*` begins no text without quotes", 'write "**/b"'),
+        ("a: [b, *]", "1:8: `*` begins no text without quotes", 'write "*"'),
         ("a: &x [*x]", "1:8: *x stands within &x: it would have no end", ""),
         ("a: @x", "1:4: `@` may not begin a value", "quote the text"),
         (
