@@ -70,7 +70,7 @@ class Entrance:
 
     async def narrow(self, caller: Caller, call: Request, registry: Registry) -> tuple[Request, Registry]:
         """The call and the registry as this caller has them."""
-        if isinstance(call, ListRepositories) and not caller.sees_everything:
+        if isinstance(call, ListRepositories) and not caller.rights.pulls_everything:
             return call, VisibleRegistry(registry, caller)
         if isinstance(call, StartUpload) and call.mount is not None:
             return await _narrow_mount(caller, call, registry), registry

@@ -49,46 +49,56 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Rights:
+    """What one user may do: the rules that speak of this user."""
+
+    rules: tuple[Rule, ...] = ()
+    is_signed_in: bool = True
+
+    def actions_in(self, repository: str) -> frozenset[Action]:
+        """In a repository, whether that exists or not."""
+        rules = (rule for rule in self.rules if _compile(rule.repository).fullmatch(repository))
+        return frozenset[Action]().union(*(rule.actions for rule in rules))
+
+    def permit(self, scope: Scope) -> bool:
+        """Whether all that the scope asks for may be done."""
+        return any(granted.covers(scope) for granted in self.grant([scope]))
+
+    def grant(self, scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+        """What of `scopes` may be had. Scopes of other things than repositories and the catalog are left out."""
+        granted = []
+        for scope in scopes:
+            if scope == CATALOG and self.has_any:
+                granted.append(CATALOG)
+            elif scope.type == "repository":
+                allowed = frozenset(map(str, self.actions_in(scope.name)))
+                actions = allowed if "*" in scope.actions else allowed & scope.actions
+                if actions:
+                    granted.append(Scope("repository", scope.name, actions))
+        return tuple(granted)
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there are any. Who signed in may at least see that there is nothing."""
+        return self.is_signed_in or bool(self.rules)
+
+    @property
+    def pulls_everything(self) -> bool:
+        return any(rule.repository == EVERY_REPOSITORY and Action.PULL in rule.actions for rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """All rules together. What the anonymous may do, everybody may."""
 
     rules: tuple[Rule, ...] = ()
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def actions_of(self, user: str, repository: str) -> frozenset[Action]:
-        """What `user` may do in a repository, whether that exists or not."""
-        rules = (rule for rule in self._rules_of(user) if _compile(rule.repository).fullmatch(repository))
-        return frozenset[Action]().union(*(rule.actions for rule in rules))
-
-    def permits(self, user: str, scope: Scope) -> bool:
-        """Whether `user` has all that the scope asks for."""
-        return any(granted.covers(scope) for granted in self.grant(user, [scope]))
-
-    def grant(self, user: str, scopes: Iterable[Scope]) -> tuple[Scope, ...]:
-        """What of `scopes` the user may have. Scopes of other things than repositories and the catalog are left out."""
-        granted = []
-        for scope in scopes:
-            if scope == CATALOG and self.has_rights(user):
-                granted.append(CATALOG)
-            elif scope.type == "repository":
-                allowed = frozenset(map(str, self.actions_of(user, scope.name)))
-                actions = allowed if "*" in scope.actions else allowed & scope.actions
-                if actions:
-                    granted.append(Scope("repository", scope.name, actions))
-        return tuple(granted)
-
-    def has_rights(self, user: str) -> bool:
-        """Whether there is anything that `user` may do. Who signed in may at least see that there is nothing."""
-        return user != ANONYMOUS or any(self._rules_of(user))
-
-    def may_pull_everything(self, user: str) -> bool:
-        return any(rule.repository == EVERY_REPOSITORY and Action.PULL in rule.actions for rule in self._rules_of(user))
-
-    def _rules_of(self, user: str) -> Iterable[Rule]:
-        names = {ANONYMOUS, user} if user == ANONYMOUS else {ANONYMOUS, SIGNED_IN, user}
-        for rule in self.rules:
-            if rule.users & names or any(user in self.groups.get(group, ()) for group in rule.groups):
-                yield rule
+    def rights_of(self, user: str) -> Rights:
+        names = {ANONYMOUS} if user == ANONYMOUS else {ANONYMOUS, SIGNED_IN, user}
+        groups = {group for group, members in self.groups.items() if user in members}
+        rules = (rule for rule in self.rules if rule.users & names or rule.groups & groups)
+        return Rights(tuple(rules), is_signed_in=user != ANONYMOUS)
 
 
 @lru_cache(maxsize=1024)
