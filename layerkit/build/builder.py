@@ -84,7 +84,7 @@ class BuildResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
+class Prepared:
     """An image whose layers can be written."""
 
     spec: Spec
@@ -120,8 +120,16 @@ class Builder:
 
     async def plan(self, images: Sequence[ImageSpec]) -> tuple[BuildPlan, ...]:
         """What a build of the images would write, by image and platform. Raises what `build` raises."""
+        return tuple(one.plan for one in await self.prepare(images))
+
+    async def prepare(self, images: Sequence[ImageSpec], *, is_readable: bool = False) -> "tuple[Prepared, ...]":
+        """The images by platform, up to their plans. Where these are to be readable, all that they copy is brought.
+        Raises what `build` raises."""
         run = _Run(self)
-        return tuple([(await run.prepare(spec)).plan for image in images for spec in image.specs])
+        prepared = [await run.prepare(spec) for image in images for spec in image.specs]
+        if is_readable:
+            await run.bring_contents(prepared)
+        return tuple(prepared)
 
 
 class _Run:
@@ -151,7 +159,7 @@ class _Run:
 
     async def build(self, image: ImageSpec) -> BuildResult:
         prepared = [await self.prepare(spec) for spec in image.specs]
-        await self._bases.fill([await self._donor(base, one.spec) for one in prepared for base in _origins(one.spec)])
+        await self.bring_contents(prepared)
         # Two platforms have most layers in common: each is written once, for the first that has it.
         wanted = {_key(one, planned): (one.spec, planned) for one in reversed(prepared) for planned in one.plan.layers}
         missing = [key for key in wanted if key not in self._written]
@@ -161,7 +169,11 @@ class _Run:
         manifest = images[0].manifest if len(images) == 1 else _index(images)
         return BuildResult(spec=image, images=tuple(images), manifest=manifest)
 
-    async def prepare(self, spec: Spec) -> _Prepared:
+    async def bring_contents(self, prepared: Sequence[Prepared]) -> None:
+        """Bring all that the plans copy from other images."""
+        await self._bases.fill([await self._donor(base, one.spec) for one in prepared for base in _origins(one.spec)])
+
+    async def prepare(self, spec: Spec) -> Prepared:
         """Everything up to the plan. Raises what `Builder.build` raises."""
         _check_compression(spec)
         base = await self._bases.resolve(spec.base, spec.platform)
@@ -179,7 +191,7 @@ class _Run:
                 spec.locate("layers", key=True), f"the image would have {count} layers, {MOST_LAYERS} are allowed"
             )
         self._siblings[spec.name, str(spec.platform)] = Sibling(base.image, inputs.base if is_changed else base.planned)
-        return _Prepared(spec=spec, plan=replace(plan, warnings=(*base.warnings, *plan.warnings)), base=base)
+        return Prepared(spec=spec, plan=replace(plan, warnings=(*base.warnings, *plan.warnings)), base=base)
 
     async def _donor(self, base: Base, spec: Spec) -> Donor:
         return await self._bases.donor(base, spec.platform)
@@ -190,7 +202,7 @@ class _Run:
             return self._builder.source_date_epoch
         return spec.timestamp or MAX_MTIME
 
-    async def _assemble(self, one: _Prepared) -> BuiltImage:
+    async def _assemble(self, one: Prepared) -> BuiltImage:
         spec, image = one.spec, one.base.image
         layers = [BuiltLayer(planned=planned, written=self._written[_key(one, planned)]) for planned in one.plan.layers]
         for layer in layers:
@@ -222,7 +234,7 @@ class _Run:
 _Key = tuple[str, tuple[Entry, ...]]
 
 
-def _key(one: _Prepared, planned: PlannedLayer) -> _Key:
+def _key(one: Prepared, planned: PlannedLayer) -> _Key:
     """Layers of the same key have the same bytes."""
     return str(one.spec.compression), planned.entries
 

@@ -176,7 +176,7 @@ class _Planner:
             raise self._spec.problem(position, str(error)) from error
         self._layers.append(PlannedLayer(name=name, created_by=created_by, entries=arranged, provenance=provenance))
         self._below.add(
-            [_indexed(entry) for entry in arranged], PlannedLayerContents({entry.path: entry for entry in arranged})
+            [indexed(entry) for entry in arranged], PlannedLayerContents({entry.path: entry for entry in arranged})
         )
 
     def _remove(self, layer: Layer) -> dict[str, tuple[Subtree, Position, str]]:
@@ -430,7 +430,7 @@ def _add_parents(entries: dict[str, Entry], path: str, below: FileTree) -> None:
             raise _cannot_replace(existing, path, EntryType.DIRECTORY)
 
 
-def _indexed(entry: Entry) -> IndexedEntry:
+def indexed(entry: Entry) -> IndexedEntry:
     """A planned entry as later layers see it."""
     return IndexedEntry(
         path=entry.path,

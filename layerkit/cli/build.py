@@ -1,17 +1,20 @@
 """`layerkit build`."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
 from layerkit.build.builder import Builder, BuildResult
+from layerkit.build.record import Records
 from layerkit.cli.environment import (
     Access,
     ReferenceType,
     access_options,
     cache_folder,
+    data_folder,
     host_platform,
     open_registry,
     open_store,
@@ -110,7 +113,7 @@ def build(
     folders = [_layout_folder(text) for text in outputs]
     file = load_file(
         path,
-        variables=_parse_variables(variables),
+        variables=parse_variables(variables),
         default_platform=host_platform(),
         platforms=platforms,
         source_date_epoch=source_date_epoch(),
@@ -134,6 +137,7 @@ def build(
         _check(builder, file, selected, output)
         return
     results = asyncio.run(_build(builder, selected, references, folders, output, push=push, access=access))
+    _keep_records(Path(path), results, output)
     if metadata_file is not None:
         metadata_file.write_text(f"{format_json(_metadata(results, references))}\n")
     if iidfile is not None:
@@ -142,6 +146,16 @@ def build(
         output.answer(format_json({"images": [_describe(result, references[result.spec.name]) for result in results]}))
     else:
         output.answer("\n".join(result.manifest.digest for result in results))
+
+
+def _keep_records(path: Path, results: Sequence[BuildResult], output: Output) -> None:
+    records = Records(data_folder() / "builds")
+    try:
+        for result in results:
+            records.keep(path, result, now=int(time.time()))
+    except OSError as error:
+        # The images are there: that a later `layerkit explain` knows less is no reason to fail.
+        output.warn(f"what was built cannot be remembered for `layerkit explain`: {error.strerror}")
 
 
 def _check(builder: Builder, file: SpecFile, selected: Sequence[ImageSpec], output: Output) -> None:
@@ -306,7 +320,7 @@ def _layout_folder(output: str) -> tuple[Path, str]:
         raise click.UsageError(f"-o {output}: {error.message}.") from error
 
 
-def _parse_variables(variables: tuple[str, ...]) -> dict[str, str]:
+def parse_variables(variables: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for variable in variables:
         name, equals, value = variable.partition("=")

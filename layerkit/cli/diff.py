@@ -59,7 +59,7 @@ def diff(
         output.answer(format_json(_as_json(found)))
     else:
         colour = wants_colour(os.environ, on_terminal=is_terminal(sys.stdout))
-        output.answer("\n".join(_paint(line, colour=colour) for line in _as_text(found, every=every)))
+        output.answer("\n".join(paint(line, colour=colour) for line in _as_text(found, every=every)))
     if exit_code and not found.is_empty:
         raise click.exceptions.Exit(1)
 
@@ -69,7 +69,7 @@ async def _diff(before: Reference, after: Reference, look: Look, output: Output,
         return await diff_images(old, new, times=times)
 
 
-def _paint(line: str, *, colour: bool) -> str:
+def paint(line: str, *, colour: bool) -> str:
     return click.style(line, fg=_COLOURS[line[2]]) if colour and line[:2] == "  " and line[2:3] in _COLOURS else line
 
 
@@ -81,7 +81,7 @@ def _as_text(found: ImageDiff, *, every: bool) -> Iterator[str]:
         yield ""
         yield "the same files, config and history" if old.manifest.digest != new.manifest.digest else "the same image"
     yield from _section("files", list(_files(found.files, every=every)), _count_files(found.files))
-    yield from _section("config", list(_settings(found.settings)))
+    yield from _section("config", list(settings_as_text(found.settings)))
     yield from _section("packages", list(_packages(found)))
     yield from _section("history", [*_marked("-", found.history[0]), *_marked("+", found.history[1])])
     yield from _section("layers", list(_layers(found)))
@@ -103,10 +103,10 @@ def _count_files(changes: Sequence[FileChange]) -> str:
     removed = sum(change.after is None for change in changes)
     grown = sum(change.grown for change in changes)
     counts = (("added", added), ("removed", removed), ("changed", len(changes) - added - removed))
-    return ", ".join([*(f"{count} {word}" for word, count in counts if count), _format_growth(grown)])
+    return ", ".join([*(f"{count} {word}" for word, count in counts if count), format_growth(grown)])
 
 
-def _format_growth(size: int) -> str:
+def format_growth(size: int) -> str:
     return f"{'-' if size < 0 else '+'}{format_size(abs(size))}"
 
 
@@ -121,7 +121,7 @@ def _files(changes: Sequence[FileChange], *, every: bool) -> list[str]:
             continue
         mark = "~" if change.before and change.after else "+" if change.after else "-"
         if mark == "~" or file.type is not EntryType.DIRECTORY:
-            growth = _format_growth(change.grown) if change.grown else ""
+            growth = format_growth(change.grown) if change.grown else ""
             rows.append((f"{mark} {file.shown}", growth, _aspects(change)))
             continue
         # What is below a folder that is new or gone is new or gone as well.
@@ -129,7 +129,7 @@ def _files(changes: Sequence[FileChange], *, every: bool) -> list[str]:
         place += len(below)
         if below:
             count = sum((other.after or other.before or file).type is not EntryType.DIRECTORY for other in below)
-            growth = _format_growth(sum(other.grown for other in below))
+            growth = format_growth(sum(other.grown for other in below))
             rows.append((f"{mark} {file.shown}/", growth, "1 file" if count == 1 else f"{count} files"))
         else:
             rows.append((f"{mark} {file.shown}/", "", ""))
@@ -158,7 +158,7 @@ def _aspects(change: FileChange) -> str:
     return ", ".join(f"{aspect} {told[aspect]}".strip() for aspect in change.aspects)
 
 
-def _settings(settings: Iterable[Setting]) -> Iterator[str]:
+def settings_as_text(settings: Iterable[Setting]) -> Iterator[str]:
     for setting in settings:
         name = setting.path.removeprefix("config.")
         if setting.before is None:

@@ -2,20 +2,21 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Final, TypeVar
 
 import click
 
-from layerkit.cli.environment import Access, access_options, host_platform, open_registry, open_store
+from layerkit.build.headers import HeaderCache
+from layerkit.cli.environment import Access, access_options, cache_folder, host_platform, open_registry, open_store
 from layerkit.cli.output import Output, StepLog
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import ManifestUnknown
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, RepositoryName, Tag
 from layerkit.oci.repository import Repository
-from layerkit.view.image import Headers, RememberedHeaders, ViewedImage, view_image
+from layerkit.view.image import Headers, ViewedImage, view_image
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Look:
     platform: Platform | None
     remote: bool
     access: Access
-    headers: Headers = field(default_factory=RememberedHeaders)
+    headers: Headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,9 @@ def look_options(command: Callable[..., T]) -> Callable[..., T]:
 
     @wraps(command)
     def run(*arguments: Any, platform: Platform | None, remote: bool, access: Access, **options: Any) -> T:
-        return command(*arguments, look=Look(platform=platform, remote=remote, access=access), **options)
+        headers = HeaderCache(folder=cache_folder())
+        look = Look(platform=platform, remote=remote, access=access, headers=headers)
+        return command(*arguments, look=look, **options)
 
     looking: Callable[..., T] = access_options(run)
     for option in reversed(_LOOK_OPTIONS):

@@ -17,6 +17,8 @@ from layerkit.cli.voice import ReaderGone, Voice, forgive_encodings
 # Name -> module, attribute, and the help of the command list, so that the list imports no command.
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "build": ("layerkit.cli.build", "build", "Build the image that a spec file describes."),
+    "plan": ("layerkit.cli.plan", "plan", "Show what a build would write, and where it comes from."),
+    "explain": ("layerkit.cli.explain", "explain", "Show why layers are not those of the last build."),
     "push": ("layerkit.cli.push", "push", "Push an image of the local store to its registry."),
     "pull": ("layerkit.cli.pull", "pull", "Pull an image into the local store."),
     "images": ("layerkit.cli.images", "images", "List the images of the local store."),

@@ -121,7 +121,7 @@ async def _diff_files(
         if other is None:
             changes[path] = FileChange(path=path, before=file, after=None)
             continue
-        aspects = _compare(file.entry, other.entry, times=times)
+        aspects = compare_entries(file.entry, other.entry, times=times)
         if aspects:
             changes[path] = FileChange(path=path, before=file, after=other, aspects=aspects)
         if _may_differ(before, file, after, other):
@@ -138,8 +138,8 @@ async def _diff_files(
     return tuple(changes[path] for path in sorted(changes, key=lambda path: path.split("/")))
 
 
-def _compare(before: IndexedEntry, after: IndexedEntry, *, times: bool) -> tuple[Aspect, ...]:
-    """All that the headers tell."""
+def compare_entries(before: IndexedEntry, after: IndexedEntry, *, times: bool) -> tuple[Aspect, ...]:
+    """In what two entries differ, as far as their headers tell."""
     if before.type is not after.type:
         return (Aspect.TYPE,)
     found = {
