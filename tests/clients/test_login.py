@@ -10,8 +10,10 @@ from pathlib import Path
 
 import oras.provider
 import pytest
+import trustme
 
 from tests.clients.multi import make_index
+from tests.engines import Client
 from tests.programs import LayerkitProcess, RegistryProcess, run_program, run_registry
 from tests.registry.guarded import PASSWORDS, htpasswd
 
@@ -97,6 +99,19 @@ class TestDocker:
             docker("logout", guarded.address)
         docker("rmi", "-f", guarded.private)
         assert "may require 'docker login'" in fails(docker, "pull", guarded.private)
+
+    def test_layerkit_is_logged_in_then_as_well(
+        self, guarded: Guarded, docker: Client, layerkit: LayerkitProcess
+    ) -> None:
+        """What docker keeps is a refresh token (7: "`grant_type=...|refresh_token`")."""
+        docker("login", "-u", "ann", "-p", PASSWORDS["ann"], guarded.address)
+        folder = docker.environment["DOCKER_CONFIG"]
+        try:
+            entry = json.loads((Path(folder) / "config.json").read_text())["auths"][guarded.address]
+            assert entry["identitytoken"]
+            layerkit("pull", guarded.private, DOCKER_CONFIG=folder, REGISTRY_AUTH_FILE="")
+        finally:
+            docker("logout", guarded.address)
 
     def test_whoever_may_not_push_there_hears_it(self, guarded: Guarded, docker: Run) -> None:
         docker("login", "-u", "bob", "-p", PASSWORDS["bob"], guarded.address)
@@ -213,3 +228,29 @@ def test_layerkit_pushes_and_pulls(guarded: Guarded, layerkit: LayerkitProcess, 
     layerkit("push", name, DOCKER_CONFIG=str(tmp_path))
     layerkit("pull", name, DOCKER_CONFIG=str(tmp_path))
     layerkit("pull", guarded.public, DOCKER_CONFIG=str(tmp_path / "none"))
+
+
+async def test_over_tls_with_an_authority_of_ones_own(
+    docker: Run, skopeo: Run, podman: Run, layerkit: LayerkitProcess, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    (tmp_path / "certs").mkdir()
+    authority.cert_pem.write_to_path(tmp_path / "certs/ca.crt")
+    (tmp_path / "users").write_text(htpasswd(**PASSWORDS))
+    (tmp_path / "registry.yaml").write_text(f"{CONFIGURATION}tls: {{certificate: cert.pem, key: key.pem}}\n")
+    source, _ = await make_index(tmp_path / "layout")
+    with run_registry(tmp_path / "registry", "--config", str(tmp_path / "registry.yaml")) as registry:
+        name = f"{registry.address}/public/app:1"
+        certificates = str(tmp_path / "certs")
+        skopeo("copy", "--all", "--dest-cert-dir", certificates, "--dest-creds", ANN, source, f"docker://{name}")
+        podman("pull", "--cert-dir", certificates, name)
+        layerkit("pull", "--ca", tmp_path / "certs/ca.crt", name)
+        # On loopback it does not ask who signed a certificate.
+        docker("login", "-u", "ann", "-p", PASSWORDS["ann"], registry.address)
+        docker("pull", name)
+        docker("tag", name, f"{registry.address}/by/docker:1")
+        docker("push", f"{registry.address}/by/docker:1")
+        docker("logout", registry.address)

@@ -19,6 +19,7 @@ from yarl import URL
 from layerkit.oci.digest import Digest
 from registry.app import run_server
 from registry.config import Address, Configuration, LogLevel, Redirect
+from registry.storage.secure_link import SecureLinks
 from tests.clients.multi import make_index
 from tests.programs import locate, run_program
 from tests.wire import Answer, Wire
@@ -135,6 +136,14 @@ async def test_no_other_link_is_good(wire: Wire) -> None:
     }
     for url in wrong:
         assert (await follow(wire, url)).status == 403
+
+
+async def test_a_link_ends(wire: Wire, nginx: Place) -> None:
+    """29: "expiry 20 min"."""
+    for seconds, status in ((-2, 403), (60, 200)):
+        url = SecureLinks(nginx.url, SECRET, seconds).url_of(DIGEST)
+        assert (await follow(wire, url)).status == status
+    assert Redirect(url=nginx.url, secret=SECRET).seconds == 20 * 60
 
 
 async def test_what_the_repository_has_not_is_404_here(wire: Wire) -> None:
