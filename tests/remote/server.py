@@ -2,12 +2,18 @@
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from aiohttp import web
+
+from layerkit.remote.retry import Patience, Timing
+
+ONCE = Patience(attempts=1)
+"""For a client whose failures are what the test is about."""
 
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
 
@@ -32,8 +38,26 @@ class Server:
         return [call for call in self.seen if call != "GET /v2/"]
 
 
+@dataclass
+class Hurry:
+    """A Timing in which nothing takes time: `waits` are the seconds that somebody wanted to wait, `now` goes on by
+    them, and the chance is always the greatest."""
+
+    now: float = 1_000_000.0
+    waits: list[float] = field(default_factory=list)
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(clock=lambda: self.now, today=lambda: self.now, sleep=self._sleep, chance=lambda: 1.0)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
-async def run(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def run(handler: Handler, tls: ssl.SSLContext | None = None, *, port: int = 0) -> AsyncIterator[Server]:
     server = Server("")
 
     async def answer(http: web.BaseRequest) -> web.StreamResponse:
@@ -46,12 +70,18 @@ async def run(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncItera
     runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
         server.address = f"127.0.0.1:{runner.addresses[0][1]}"
         yield server
     finally:
         await runner.cleanup()
+
+
+def closed_address() -> str:
+    """An address of this machine where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"127.0.0.1:{listening.getsockname()[1]}"
 
 
 @asynccontextmanager

@@ -19,8 +19,19 @@ ALICE = Credentials("alice", "s3cret")
 OK = Reply(200)
 
 
-def authenticator(credentials: Credentials | None = None, *, allow_http: bool = False) -> Authenticator:
-    return Authenticator("registry.example", credentials, allow_http=allow_http)
+class Clock:
+    """Stands still, unless a test moves it."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def authenticator(
+    credentials: Credentials | None = None, *, allow_http: bool = False, clock: Clock | None = None
+) -> Authenticator:
+    return Authenticator("registry.example", credentials, allow_http=allow_http, clock=clock or Clock())
 
 
 def refused(challenges: str = BEARER) -> Reply:
@@ -43,10 +54,27 @@ def end(conversation: Conversation, reply: Reply) -> Reply:
 def obtain(who: Authenticator, scopes: frozenset[Scope], token: str) -> None:
     """A whole conversation in which the registry asks for a token and the service gives this one."""
     conversation = who.converse(scopes)
-    next(conversation)
-    assert conversation.send(refused()).url
+    if not next(conversation).url:
+        assert conversation.send(refused()).url
     assert conversation.send(granted(token)) == bearer(token)
     assert end(conversation, OK) == OK
+
+
+def obtain_for(who: Authenticator, lifetime: str) -> None:
+    """A conversation in which the token lasts as long as this JSON says."""
+    conversation = who.converse(PULL)
+    next(conversation)
+    conversation.send(refused())
+    assert conversation.send(Reply(200, body=f'{{"token":"t1","expires_in":{lifetime}}}'.encode())) == bearer("t1")
+
+
+def asked_by_get(who: Authenticator) -> Conversation:
+    """A conversation in which the service, which knows no POST, is being asked for a token."""
+    conversation = who.converse(PULL)
+    next(conversation)
+    assert conversation.send(refused()).method == "POST"
+    assert conversation.send(Reply(405)).method == "GET"
+    return conversation
 
 
 def bearer(token: str) -> Call:
@@ -132,11 +160,56 @@ class TestAskingForAToken:
             ("scope", "repository:acme/web:pull"),
         ]
 
-    def test_a_user_asks_with_name_and_password(self) -> None:
+    def test_a_user_posts_name_and_password(self) -> None:
+        """OAuth2 (distribution, docs/content/spec/auth/oauth.md)."""
         call = token_call(ALICE)
-        assert call.headers == {"Authorization": basic("alice:s3cret")}
+        assert (call.method, call.url) == ("POST", "https://auth.example/token")
+        assert call.headers == {"Content-Type": "application/x-www-form-urlencoded"}
+        assert parse_qs(call.body.decode()) == {
+            "grant_type": ["password"],
+            "service": ["registry.example"],
+            "client_id": ["layerkit"],
+            "scope": ["repository:acme/web:pull"],
+            "username": ["alice"],
+            "password": ["s3cret"],
+        }
+
+    @pytest.mark.parametrize("status", [400, 401, 404, 405])
+    def test_a_service_without_post_is_asked_with_name_and_password_by_get(self, status: int) -> None:
+        """WIRE 7: "404/401/400/405 -> falls back to GET"; once is enough to know."""
+        who = authenticator(ALICE)
+        conversation = who.converse(PULL)
+        next(conversation)
+        assert conversation.send(refused()).method == "POST"
+        call = conversation.send(Reply(status, body=b'{"errors":[]}'))
+        assert (call.method, call.headers) == ("GET", {"Authorization": basic("alice:s3cret")})
         assert ("account", "alice") in parse_qsl(urlsplit(call.url).query)
         assert "s3cret" not in call.url
+        assert conversation.send(granted()) == bearer("t1")
+        assert next(who.converse(OTHER)).method == "GET"
+
+    @pytest.mark.parametrize("status", [400, 401])
+    def test_a_post_that_was_understood_and_refused_is_not_asked_again(self, status: int) -> None:
+        """Whoever counts wrong passwords would count each of ours twice."""
+        conversation = authenticator(ALICE).converse(PULL)
+        next(conversation)
+        conversation.send(refused())
+        with pytest.raises(Unauthorized, match="credentials of alice: log in again"):
+            conversation.send(Reply(status, body=b'{"error":"invalid_grant"}'))
+
+    @pytest.mark.parametrize("status", [403, 429, 500, 503])
+    def test_other_answers_to_a_post_are_no_reason_to_ask_by_get(self, status: int) -> None:
+        conversation = authenticator(ALICE).converse(PULL)
+        next(conversation)
+        conversation.send(refused())
+        with pytest.raises(OCIError):
+            conversation.send(Reply(status))
+
+    def test_a_password_beside_an_identity_token_is_used_where_that_is_not_known(self) -> None:
+        conversation = authenticator(Credentials("alice", "s3cret", "refresh me")).converse(PULL)
+        next(conversation)
+        assert b"refresh_token" in conversation.send(refused()).body
+        assert conversation.send(Reply(404)).headers == {"Authorization": basic("alice:s3cret")}
 
     def test_an_identity_token_is_posted_as_a_form(self) -> None:
         """OAuth2 (distribution, docs/content/spec/auth/oauth.md)."""
@@ -235,9 +308,7 @@ class TestTheServiceAnswers:
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_user_who_is_not_known_is_told_to_log_in_again(self, status: int) -> None:
-        conversation = authenticator(ALICE).converse(PULL)
-        next(conversation)
-        conversation.send(refused())
+        conversation = asked_by_get(authenticator(ALICE))
         with pytest.raises(Unauthorized, match="credentials of alice: log in again"):
             conversation.send(Reply(status))
 
@@ -245,7 +316,7 @@ class TestTheServiceAnswers:
         conversation = authenticator().converse(PULL)
         next(conversation)
         conversation.send(refused())
-        with pytest.raises(Unauthorized, match=r"docker login registry\.example"):
+        with pytest.raises(Unauthorized, match=r"layerkit login registry\.example"):
             conversation.send(Reply(401))
 
     @pytest.mark.parametrize("status", [400, 401])
@@ -259,9 +330,7 @@ class TestTheServiceAnswers:
 
     @pytest.mark.parametrize("status", [307, 400, 404, 500, 503])
     def test_a_service_that_fails_is_named_with_its_status(self, status: int) -> None:
-        conversation = authenticator(ALICE).converse(PULL)
-        next(conversation)
-        conversation.send(refused())
+        conversation = asked_by_get(authenticator(ALICE))
         with pytest.raises(
             OCIError, match=rf"https://auth\.example/token answered with HTTP status {status}"
         ) as caught:
@@ -283,11 +352,21 @@ class TestTokensAreRemembered:
         assert next(who.converse(frozenset())) == bearer("t1")
 
     def test_a_token_for_less_or_for_something_else_is_not_sent(self) -> None:
+        """Another one is asked for at once: who wants a token for one thing wants one for all."""
         who = authenticator()
         obtain(who, PULL, "t1")
-        assert next(who.converse(PUSH)) == Call()
-        assert next(who.converse(OTHER)) == Call()
-        assert next(who.converse(PULL | OTHER)) == Call()
+        for scopes in (PUSH, OTHER, PULL | OTHER):
+            call = next(who.converse(scopes))
+            assert parse_qs(urlsplit(call.url).query)["scope"] == sorted(map(str, scopes))
+            assert call.headers == {}
+
+    def test_of_what_the_registry_wanted_beside_nothing_is_remembered(self) -> None:
+        who = authenticator()
+        conversation = who.converse(PULL)
+        next(conversation)
+        conversation.send(refused('Bearer realm="https://auth.example/token",scope="registry:catalog:*"'))
+        conversation.send(granted())
+        assert parse_qs(urlsplit(next(who.converse(OTHER)).url).query) == {"scope": ["repository:acme/other:pull"]}
 
     def test_each_scope_has_its_own_token(self) -> None:
         who = authenticator()
@@ -295,6 +374,44 @@ class TestTokensAreRemembered:
         obtain(who, OTHER, "t2")
         assert next(who.converse(PULL)) == bearer("t1")
         assert next(who.converse(OTHER)) == bearer("t2")
+
+    @pytest.mark.parametrize(
+        ("lifetime", "good_for"), [("300", 269.9), ("60", 44.9), ("60.5", 45.2), ("1e9", 86_369.9), ("4", 2.9)]
+    )
+    def test_a_token_is_renewed_before_it_ends(self, lifetime: str, good_for: float) -> None:
+        """It must last until the end of what is begun with it."""
+        clock = Clock()
+        who = authenticator(clock=clock)
+        obtain_for(who, lifetime)
+        clock.now = good_for
+        assert next(who.converse(PULL)) == bearer("t1")
+        clock.now = good_for + 0.2
+        call = next(who.converse(PULL))
+        assert call.url.startswith("https://auth.example/token?"), "without the registry's asking for it again"
+
+    @pytest.mark.parametrize("lifetime", ["null", "0", "-5", '"300"', "true", "[]", "{}"])
+    def test_a_token_lasts_a_minute_where_the_service_does_not_say(self, lifetime: str) -> None:
+        """ "If omitted, this defaults to 60 seconds" (distribution, token.md, `expires_in`)."""
+        clock = Clock()
+        who = authenticator(clock=clock)
+        obtain_for(who, lifetime)
+        clock.now = 44
+        assert next(who.converse(PULL)) == bearer("t1")
+        clock.now = 60
+        assert next(who.converse(PULL)).url
+
+    def test_a_lifetime_begins_when_the_token_is_asked_for(self) -> None:
+        clock = Clock()
+        who = authenticator(clock=clock)
+        conversation = who.converse(PULL)
+        next(conversation)
+        conversation.send(refused())
+        clock.now = 100
+        conversation.send(granted())
+        clock.now = 269
+        assert next(who.converse(PULL)) == bearer("t1")
+        clock.now = 271
+        assert next(who.converse(PULL)).url
 
     def test_an_expired_token_is_renewed_once(self) -> None:
         who = authenticator(ALICE)
@@ -313,7 +430,7 @@ class TestTokensAreRemembered:
         conversation.send(refused())
         conversation.send(granted("useless"))
         assert end(conversation, refused()).status == 401
-        assert next(who.converse(PULL)) == Call(), "the refused token is forgotten"
+        assert next(who.converse(PULL)).url == "https://auth.example/token", "the refused token is forgotten"
 
     def test_what_another_call_found_out_meanwhile_is_used(self) -> None:
         who = authenticator(ALICE)
@@ -353,9 +470,22 @@ def test_secrets_are_in_no_repr_and_in_no_message() -> None:
     assert "s3cret" not in str(credentials)
     for identity in ("", "s3cret-2"):
         for reply in (Reply(401, body=b"s3cret"), Reply(500, body=b"s3cret"), Reply(200, body=b'{"token":1}')):
-            conversation = authenticator(Credentials("alice", "s3cret-1", identity)).converse(PULL)
-            next(conversation)
-            conversation.send(refused())
+            conversation = asked_by_get(authenticator(Credentials("alice", "s3cret-1", identity)))
             with pytest.raises(OCIError) as caught:
                 conversation.send(reply)
             assert "s3cret" not in f"{caught.value} {caught.value.details} {caught.value.__cause__}"
+
+
+def test_what_is_sent_and_what_comes_back_is_in_no_repr() -> None:
+    who = authenticator(ALICE)
+    conversation = who.converse(PULL)
+    next(conversation)
+    post = conversation.send(refused())
+    get = conversation.send(Reply(404))
+    reply = granted("s3cret-token")
+    call = conversation.send(reply)
+    assert "s3cret" in f"{post.body!r}{call.headers}{reply.body!r}"
+    assert basic("alice:s3cret") in get.headers.values()
+    shown = f"{post} {get} {reply} {call} {who._tokens}"
+    assert "s3cret" not in shown
+    assert basic("alice:s3cret") not in shown

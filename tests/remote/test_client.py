@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,13 +24,14 @@ from layerkit.oci.errors import (
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.request import GetBlob, GetManifest
 from layerkit.oci.scope import repository_scope
+from layerkit.remote.address import follow, is_loopback
 from layerkit.remote.auth import Credentials
-from layerkit.remote.client import Client, Connection, follow, is_loopback, open_client
+from layerkit.remote.client import Client, Connection, open_client
 from registry.app import run_server
 from registry.config import Address, Configuration
 from tests.programs import LayerkitProcess
 from tests.remote.conftest import Certificate
-from tests.remote.server import Handler, Server, run, run_proxy, run_raw
+from tests.remote.server import ONCE, Handler, Server, closed_address, run, run_proxy, run_raw
 
 NAME = RepositoryName("acme/web")
 DIGEST = Digest.of(b"content")
@@ -59,7 +59,8 @@ async def client_of(
     server: Server | str, credentials: Credentials | None = None, *, insecure: bool = False
 ) -> AsyncIterator[Client]:
     host = server if isinstance(server, str) else server.address
-    async with open_client(Connection(host=host, credentials=credentials, insecure=insecure)) as client:
+    connection = Connection(host=host, credentials=credentials, insecure=insecure, patience=ONCE)
+    async with open_client(connection) as client:
         yield client
 
 
@@ -351,7 +352,7 @@ class TestTokens:
             assert await fetch(client) == b"content"
             assert await fetch(client) == b"content"
             assert server.authorizations == ["", "", "Bearer t1", "Bearer t1"]
-            assert service.seen == ["GET /token?service=s&scope=repository%3Aacme%2Fweb%3Apull&account=alice"]
+            assert service.seen == ["POST /token"]
 
     async def test_calls_at_once_fetch_one_together(self) -> None:
         async with self.registry("t1") as (server, service), client_of(server, ALICE) as client:
@@ -498,12 +499,6 @@ class TestErrors:
         async with run(slow) as server, client_of(server) as client:
             with pytest.raises(BlobUnknown, match="in pieces"):
                 await fetch(client)
-
-
-def closed_address() -> str:
-    """An address of this machine where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"127.0.0.1:{listening.getsockname()[1]}"
 
 
 class TestBrokenConnections:
