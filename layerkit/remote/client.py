@@ -27,7 +27,7 @@ from layerkit.oci.scope import Scope
 from layerkit.remote.address import follow, is_loopback, origin_of, proxy_of, show
 from layerkit.remote.auth import Authenticator, Call, Credentials, Reply, service_failed
 from layerkit.remote.failure import explain, is_passing
-from layerkit.remote.outgoing import STALL_SECONDS, Body, Outgoing
+from layerkit.remote.outgoing import Body, Outgoing
 from layerkit.remote.retry import (
     PASSING,
     PATIENT,
@@ -47,7 +47,6 @@ _MOST_REDIRECTS: Final = 5
 _MOST_WARNINGS: Final = 10
 _URL_CHARACTERS: Final = re.compile(r"[!-~]+\Z")
 _WARNING: Final = re.compile(r"299\s+\S+\s+\"((?:[^\"\\]|\\.)*)\"")
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=STALL_SECONDS)
 _IDLE_SECONDS: Final = 15
 """How long a connection is kept for the next request: less than servers and proxies keep it, as a rule."""
 
@@ -103,7 +102,7 @@ async def open_client(connection: Connection) -> AsyncIterator["Client"]:
     connector = aiohttp.TCPConnector(limit=0, ssl=connection.tls or True, keepalive_timeout=_IDLE_SECONDS)
     async with aiohttp.ClientSession(
         connector=connector,
-        timeout=_TIMEOUT,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=connection.patience.stall),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"layerkit/{__version__}", "Accept-Encoding": "identity"},
@@ -216,7 +215,7 @@ class Client:
         body: Body | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """As `send`, but once. Raises Transient for what may be otherwise the next time."""
-        outgoing = Outgoing(body)
+        outgoing = Outgoing(body, stall=self._connection.patience.stall)
         what = f"{method} {self.host}"
         try:
             base = self._base or await self._choose_scheme()

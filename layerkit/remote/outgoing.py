@@ -3,24 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
 
 Body = Callable[[], AsyncIterator[bytes]]
 """A request's body, which can be begun again."""
-
-STALL_SECONDS: Final = 120
-"""How long the other side may neither send nor take anything."""
 
 
 class Outgoing:
     """A request's body on its way out: begun again where the request is, and closed in the end.
 
-    `failure` is what the content raised while it was read. While the other side takes nothing of what it was sent the
-    clock of `watch` runs; the time that the content takes to come does not count.
+    `failure` is what the content raised while it was read. The other side may take nothing of it for `stall` seconds;
+    the time that the content takes to come does not count.
     """
 
-    def __init__(self, body: Body | None) -> None:
+    def __init__(self, body: Body | None, *, stall: float) -> None:
         self._body = body
+        self._stall = stall
         self._running: AsyncIterator[bytes] | None = None
         self._clock: asyncio.Timeout | None = None
         self.failure: Exception | None = None
@@ -44,26 +41,29 @@ class Outgoing:
 
     async def close(self) -> None:
         running, self._running = self._running, None
-        close = getattr(running, "aclose", None)
-        if close is not None:
-            # Who still reads it was cancelled, and closes it himself.
-            with suppress(RuntimeError):
-                await close()
+        # Who still reads it was cancelled, and closes it himself.
+        with suppress(RuntimeError):
+            await close_iterator(running)
 
     async def _read(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
             async for chunk in chunks:
-                self._reschedule(asyncio.get_running_loop().time() + STALL_SECONDS)
+                self._reschedule(asyncio.get_running_loop().time() + self._stall)
                 yield chunk
                 self._reschedule(None)
         except Exception as error:
             self.failure = error
             raise
         finally:
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
+            await close_iterator(chunks)
 
     def _reschedule(self, when: float | None) -> None:
         if self._clock is not None:
             self._clock.reschedule(when)
+
+
+async def close_iterator(chunks: AsyncIterator[bytes] | None) -> None:
+    """Let go of what a generator holds now, and not when somebody finds that nobody reads it any more."""
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()

@@ -36,12 +36,14 @@ class Transient(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long one operation goes on: `attempts` that fail one after the other, and `budget` seconds of waiting in
-    all. The n-th wait is a random part of `first * 2**n` seconds, and never more than of `most`."""
+    all. The n-th wait is a random part of `first * 2**n` seconds, and never more than of `most`. `stall` is how long
+    the other side of a connection may neither send nor take anything."""
 
     attempts: int = 6
     first: float = 0.5
     most: float = 20.0
     budget: float = 120.0
+    stall: float = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from layerkit.oci.request import HeadBlob, StartUpload
 from layerkit.oci.scope import Scope, repository_scope
 from layerkit.remote import answers
 from layerkit.remote.client import Client
-from layerkit.remote.outgoing import Body
+from layerkit.remote.outgoing import Body, close_iterator
 from layerkit.remote.retry import Attempts, Transient
 
 PART: Final = 8 * 1024 * 1024
@@ -49,6 +49,7 @@ class BlobUpload:
         self._location = ""
         self._offset = 0
         self._has_resumed = False
+        self._failure: Exception | None = None
 
     async def run(self) -> None:
         """Raises DigestInvalid or SizeInvalid where the content is not the descriptor's, or what the registry does."""
@@ -71,6 +72,9 @@ class BlobUpload:
     def _second_thoughts(self, error: OCIError) -> Transient:
         """Raises the error, unless there is another way to bring the blob."""
         habits = self._client.habits
+        if error is self._failure:
+            # The content cannot be read: no registry can mend that.
+            raise error
         if error.status == 413 and habits.takes_parts and habits.most_part is None and self._descriptor.size > PART:
             # Not the registry, as a rule, but a proxy before it.
             habits.most_part = PART
@@ -117,7 +121,8 @@ class BlobUpload:
         }
 
         def body() -> AsyncIterator[bytes]:
-            return cut(self._content(start), stop - start, self._descriptor)
+            source = self._content(start)
+            return self._watch(cut(source, stop - start, self._descriptor), source)
 
         async with self._client.attempt(
             "PATCH", self._location, scopes=push_scope(self._name), expected=_CREATED, headers=headers, body=body
@@ -145,7 +150,18 @@ class BlobUpload:
             pass
 
     def _whole(self) -> AsyncIterator[bytes]:
-        return verified(self._content(0), self._descriptor)
+        source = self._content(0)
+        return self._watch(verified(source, self._descriptor), source)
+
+    async def _watch(self, chunks: AsyncIterator[bytes], source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except Exception as error:
+            self._failure = error
+            raise
+        finally:
+            await close_iterator(source)
 
     async def _find_place(self) -> None:
         """Where the upload stands, so far as the registry says; else it begins again."""

@@ -67,7 +67,8 @@ async def run(handler: Handler, tls: ssl.SSLContext | None = None, *, port: int 
             return web.Response()
         return await handler(http)
 
-    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0)
+    # Of a body that nobody read it takes the rest for that long before it closes, and when it ends for all of it.
+    runner = web.ServerRunner(web.Server(answer, lingering_time=0.5), shutdown_timeout=0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
