@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,13 +34,13 @@ from registry.handlers.server import HTTPServer
 from registry.local import LocalRegistry
 from registry.logs import RequestLog
 from registry.metadata.sqlite import SQLiteDatabase
+from registry.metrics import CONTENT_TYPE, Metrics, expose_folder
 from registry.observe import Observer
 from registry.storage.filesystem import FilesystemStorage
 from registry.storage.secure_link import SecureLinks
 from registry.tls import make_context, reload_certificate
 
 LAYOUT_VERSION: Final = "1"
-METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _BACKLOG: Final = 1024
 _LEAST_FREE: Final = 16 * 1024 * 1024
 _RESTART_SECONDS: Final = 1.0
@@ -92,8 +93,6 @@ async def run_server(configuration: Configuration, context: ssl.SSLContext | Non
             stack.callback(listening.close)
             observers: list[Observer] = [_request_log(configuration)]
             if configuration.metrics is not None:
-                from registry.metrics import Metrics  # noqa: PLC0415 - see registry.metrics: it reads the environment
-
                 metrics = Metrics()
                 observers.append(metrics)
                 await stack.enter_async_context(_serve_metrics(configuration.metrics, metrics.expose))
@@ -124,23 +123,24 @@ async def serve(configuration: Configuration, announce: Announce, inherited: Seq
             sockets = list(inherited) or listen_for_each(configuration.listen, configuration.workers)
             folder = None
             if configuration.metrics is not None:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="registry-metrics-"))
-                await stack.enter_async_context(_serve_metrics(configuration.metrics, _expose_all(folder)))
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registry-metrics-")))
+                await stack.enter_async_context(_serve_metrics(configuration.metrics, partial(expose_folder, folder)))
             announce(str(Address(*sockets[0].getsockname()[:2])))
             await _supervise(configuration, sockets, folder, stop)
 
 
-async def work(configuration: Configuration, sockets: Sequence[socket.socket]) -> None:
+async def work(configuration: Configuration, sockets: Sequence[socket.socket], metrics_folder: Path | None) -> None:
     """What one of several workers does: serve on sockets that its parent holds, until SIGTERM."""
     stop = stop_event()
     context = make_context(configuration.tls) if configuration.tls is not None else None
     _reload_at_hangup(configuration, context)
     observers: list[Observer] = [_request_log(configuration)]
-    if METRICS_FOLDER in os.environ:
-        from registry.metrics import Metrics  # noqa: PLC0415 - not before the environment is as it must be
-
-        observers.append(Metrics())
-    async with _run_worker(configuration, sockets, observers, context):
+    async with AsyncExitStack() as stack:
+        if metrics_folder is not None:
+            metrics = Metrics(metrics_folder)
+            observers.append(metrics)
+            stack.callback(metrics.save)
+        await stack.enter_async_context(_run_worker(configuration, sockets, observers, context))
         await stop.wait()
 
 
@@ -210,6 +210,7 @@ async def _run_worker(
             registry,
             observers=observers,
             checks=checks,
+            state=database.state,
             warnings=configuration.warnings,
             proxies=proxies,
             entrance=_open_entrance(configuration, database, proxies),
@@ -246,7 +247,7 @@ def _redirect(configuration: Configuration) -> Redirect | None:
 
 
 async def _supervise(
-    configuration: Configuration, sockets: Sequence[socket.socket], folder: str | None, stop: asyncio.Event
+    configuration: Configuration, sockets: Sequence[socket.socket], folder: Path | None, stop: asyncio.Event
 ) -> None:
     """Keep the workers running until `stop`, then end them all."""
     # With one socket for all (systemd's) each worker accepts from it; else each has its own.
@@ -269,17 +270,15 @@ async def _supervise(
 async def _keep_running(
     configuration: Configuration,
     sockets: Sequence[socket.socket],
-    folder: str | None,
+    folder: Path | None,
     running: set[asyncio.subprocess.Process],
 ) -> None:
     descriptors = [listening.fileno() for listening in sockets]
-    environment = dict(os.environ) if folder is None else {**os.environ, METRICS_FOLDER: folder}
     while True:
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "registry.worker", *map(str, descriptors)),
+            *(sys.executable, "-m", "registry.worker", str(folder or ""), *map(str, descriptors)),
             stdin=asyncio.subprocess.PIPE,
             pass_fds=descriptors,
-            env=environment,
         )
         running.add(worker)
         try:
@@ -300,7 +299,6 @@ async def _keep_running(
 @asynccontextmanager
 async def _serve_metrics(address: Address, expose: Callable[[], bytes]) -> AsyncIterator[None]:
     """`GET /metrics` on a port of its own, which no client of the registry needs to reach."""
-    from registry.metrics import CONTENT_TYPE  # noqa: PLC0415 - only who wants metrics imports their library
 
     async def answer(http: web.BaseRequest) -> web.Response:
         if http.path != "/metrics":
@@ -315,12 +313,6 @@ async def _serve_metrics(address: Address, expose: Callable[[], bytes]) -> Async
         yield
     finally:
         await runner.cleanup()
-
-
-def _expose_all(folder: str) -> Callable[[], bytes]:
-    from registry.metrics import expose_folder  # noqa: PLC0415 - see _serve_metrics
-
-    return lambda: expose_folder(folder)
 
 
 def listen(address: Address, *, is_shared: bool = False) -> socket.socket:

@@ -71,12 +71,14 @@ class LocalRepository:
             raise BlobUnknown(f"blob {digest} is not in repository {self.name}")
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
-    @asynccontextmanager
-    async def open_blob(self, digest: Digest, part: ByteRange | None = None) -> AsyncIterator[FileBlob]:
+    def open_blob(self, digest: Digest, part: ByteRange | None = None) -> "_OpeningBlob":
+        return _OpeningBlob(self, digest, part)
+
+    async def open_file(self, digest: Digest, part: ByteRange | None) -> FileBlob:
+        """What `open_blob` opens; the caller closes its file."""
         descriptor = await self.stat_blob(digest)
         start, stop = part.resolve(descriptor.size) if part else (0, descriptor.size)
-        with self._storage.open(digest) as file:
-            yield FileBlob(descriptor, start, stop, file)
+        return FileBlob(descriptor, start, stop, self._storage.open(digest))
 
     async def stat_manifest(self, reference: Tag | Digest) -> Descriptor:
         descriptor = await manifests.find_manifest(self._database, self.name, reference)
@@ -203,6 +205,24 @@ class LocalRepository:
     def _manifest_unknown(self, reference: Tag | Digest) -> ManifestUnknown:
         kind = "manifest" if isinstance(reference, Digest) else "tag"
         return ManifestUnknown(f"{kind} {reference} is not in repository {self.name}")
+
+
+class _OpeningBlob:
+    """The context of an open blob. Written out, because that of a generator takes as long as reading a small one."""
+
+    __slots__ = ("_blob", "_digest", "_part", "_repository")
+
+    def __init__(self, repository: LocalRepository, digest: Digest, part: ByteRange | None) -> None:
+        self._repository = repository
+        self._digest = digest
+        self._part = part
+
+    async def __aenter__(self) -> FileBlob:
+        self._blob = await self._repository.open_file(self._digest, self._part)
+        return self._blob
+
+    async def __aexit__(self, *_: object) -> None:
+        self._blob.file.close()
 
 
 @dataclass(frozen=True, slots=True)

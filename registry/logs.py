@@ -48,61 +48,68 @@ def configure_logging(*, as_json: bool, level: str) -> None:
 class RequestLog:
     """An Observer that writes one line for each request. Requests that failed by our fault are errors.
 
-    The lines are formatted here and written once for each turn of the event loop: the logging package would take as
-    long as answering a small request does.
+    The lines are formatted here, all those of a turn of the event loop together, and written once: the logging package
+    would take as long as answering a small request does.
     """
 
     def __init__(self, write: Callable[[str], object], *, as_json: bool, errors_alone: bool = False) -> None:
         self._write = write
         self._as_json = as_json
+        self._fields = _json_fields if as_json else _logfmt_fields
         self._errors_alone = errors_alone
-        self._lines: list[str] = []
+        self._seen: list[Observation] = []
 
     def began(self, handler: str) -> None:
         pass
 
     def ended(self, observation: Observation) -> None:
-        is_fault = observation.status >= 500
-        if self._errors_alone and not is_fault:
+        if self._errors_alone and observation.status < 500:
             return
-        if not self._lines:
+        if not self._seen:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(self._format(observation, "error" if is_fault else "info"))
+        self._seen.append(observation)
 
     def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        self._write("".join(lines))
+        seen, self._seen = self._seen, []
+        self._write("".join([self._format(observation) for observation in seen]))
 
-    def _format(self, seen: Observation, level: str) -> str:
-        quote = _json if self._as_json else _logfmt
-        now = time.time()
-        milliseconds = int(now * 1000) % 1000
-        moment = f"{_format_second(int(now))}.{milliseconds:03d}Z"
-        pairs = [
-            ("id", quote(seen.id)),
-            ("remote", quote(seen.remote)),
-            ("method", quote(seen.method)),
-            ("path", quote(seen.path)),
-            ("status", str(seen.status)),
-            ("duration_ms", f"{seen.seconds * 1000:.1f}"),
-            ("received", str(seen.received)),
-            ("sent", str(seen.sent)),
-        ]
-        if seen.user:
-            pairs.append(("user", quote(seen.user)))
-        if seen.repository:
-            pairs.append(("repository", quote(seen.repository)))
-        if seen.reference:
-            pairs.append(("reference", quote(seen.reference)))
-        if seen.error:
-            pairs.append(("error", quote(seen.error)))
-        if seen.agent:
-            pairs.append(("agent", quote(seen.agent)))
+    def _format(self, seen: Observation) -> str:
+        level = "error" if seen.status >= 500 else "info"
+        moment = f"{_format_second(int(seen.moment))}.{int(seen.moment * 1000) % 1000:03d}Z"
+        asked, known = self._fields(
+            seen.remote, seen.method, seen.path, seen.user, seen.repository, seen.reference, seen.error, seen.agent
+        )
+        milliseconds = f"{seen.seconds * 1000:.1f}"
         if self._as_json:
-            fields = ",".join([f'"{name}":{value}' for name, value in pairs])
-            return f'{{"time":"{moment}","level":"{level}","msg":"request",{fields}}}\n'
-        fields = " ".join([f"{name}={value}" for name, value in pairs])
-        return f"time={moment} level={level} msg=request {fields}\n"
+            return (
+                f'{{"time":"{moment}","level":"{level}","msg":"request","id":{_json(seen.id)}{asked},'
+                f'"status":{seen.status},"duration_ms":{milliseconds},'
+                f'"received":{seen.received},"sent":{seen.sent}{known}}}\n'
+            )
+        return (
+            f"time={moment} level={level} msg=request id={_logfmt(seen.id)}{asked} status={seen.status} "
+            f"duration_ms={milliseconds} received={seen.received} sent={seen.sent}{known}\n"
+        )
+
+
+_ASKED: Final = ("remote", "method", "path")
+_KNOWN: Final = ("user", "repository", "reference", "error", "agent")
+
+
+# The same clients ask for the same things over and over.
+@lru_cache(maxsize=512)
+def _json_fields(*values: str) -> tuple[str, str]:
+    """What stands before the status, and behind the rest; what is empty is left out."""
+    pairs = zip((*_ASKED, *_KNOWN), values, strict=True)
+    fields = [f',"{name}":{_json(value)}' if value else "" for name, value in pairs]
+    return "".join(fields[: len(_ASKED)]), "".join(fields[len(_ASKED) :])
+
+
+@lru_cache(maxsize=512)
+def _logfmt_fields(*values: str) -> tuple[str, str]:
+    pairs = zip((*_ASKED, *_KNOWN), values, strict=True)
+    fields = [f" {name}={_logfmt(value)}" if value else "" for name, value in pairs]
+    return "".join(fields[: len(_ASKED)]), "".join(fields[len(_ASKED) :])
 
 
 @lru_cache(maxsize=2)
@@ -110,12 +117,10 @@ def _format_second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-@lru_cache(maxsize=1024)
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-@lru_cache(maxsize=1024)
 def _logfmt(value: object) -> str:
     text = str(value)
     return text if _PLAIN.match(text) else json.dumps(text, ensure_ascii=False)

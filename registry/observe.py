@@ -8,10 +8,12 @@ from typing import Protocol
 class Observation:
     """`handler` is the kind of endpoint, `reference` a tag or digest, `error` the code of the first error.
 
-    `user` is empty where the registry has none. `seconds` is the time to the answer, `received` and `sent` are bytes of
-    the bodies. Not frozen, because making a frozen one takes four times as long, and one is made for each request.
+    `moment` is when it was answered, in seconds since 1970, and `seconds` the time to the answer. `user` is empty where
+    the registry has none. `received` and `sent` are bytes of the bodies. Not frozen, because making a frozen one takes
+    four times as long, and one is made for each request.
     """
 
+    moment: float
     id: str
     handler: str
     method: str

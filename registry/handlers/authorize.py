@@ -48,6 +48,16 @@ class Entrance:
         self.gate.check(caller, scopes_of(call))
         return caller
 
+    def readmit(self, http: web.BaseRequest, call: Request) -> Caller | None:
+        """Whoever makes this call, and may, where that is known already; None where `admit` is to be asked."""
+        caller = self.gate.recall(http.headers.get("Authorization", ""))
+        try:
+            if caller is not None:
+                self.gate.check(caller, scopes_of(call))
+        except OCIError:
+            return None
+        return caller
+
     def refuse(self, http: web.BaseRequest, call: Request, error: OCIError) -> web.Response:
         """The answer to who was not admitted. A 401 says where tokens are, in one header with one challenge: clients
         read no other."""

@@ -139,6 +139,8 @@ def _length(part: ByteRange) -> int:
 async def _begun(http: web.BaseRequest, response: web.StreamResponse) -> AsyncIterator[None]:
     """A response whose head is sent at once, and its body meanwhile. What fails now can only be told by cutting off:
     another response would be read as the rest of this one."""
+    # Whoever only wanted what can be had at once (Dispatcher.answer_at_once) turns back here: nothing was sent yet.
+    await asyncio.sleep(0)
     await response.prepare(http)
     try:
         yield

@@ -41,12 +41,14 @@ from layerkit.oci.request import (
     parse_request,
 )
 from registry.handlers import blobs, lists, manifests, uploads
+from registry.handlers.answers import Answer, RememberedAnswers, State, serialize
 from registry.handlers.authorize import TOKEN_PATH, Entrance
 from registry.handlers.errors import API_VERSION, error_response, unexpected_response
 from registry.handlers.proxies import Proxies
 from registry.handlers.redirect import Redirect
 from registry.handlers.token import answer_token
 from registry.observe import Observation, Observer
+from registry.onestep import run_through
 
 Handler = Callable[[web.BaseRequest, Any, Any], Awaitable[web.StreamResponse]]
 Check = Callable[[], Awaitable[None]]
@@ -86,21 +88,30 @@ _KINDS: Final[Mapping[type[Request], str]] = {
     ListRepositories: "catalog",
     **{kind: route.name for kind, route in _ROUTES.items()},
 }
+_AT_ONCE: Final = frozenset(
+    {Ping, HeadBlob, GetBlob, HeadManifest, GetManifest, ListTags, ListReferrers, ListRepositories}
+)
+"""Reads: one that has to wait has done nothing before that could not be done again."""
+
+# Not HEAD of a blob: whoever pushes relies on its answer, which is given afresh.
+_REMEMBERED: Final = frozenset({GetBlob, HeadManifest, GetManifest, ListTags, ListReferrers})
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request on its way; `call` is unknown until it is parsed, `error` empty until there is one, and `user`
-    where the registry has none."""
+    """One request on its way. `call` is unknown where it could not be parsed, for the reason `refusal`, and where it is
+    none of the distribution API. `error` is empty until there is one, and `user` where the registry has none."""
 
     call: Request | None = None
     kind: str = "base"
+    refusal: OCIError | None = None
     error: str = ""
     user: str = ""
 
 
 class Dispatcher:
-    """Answers every request that the HTTP server could read. Without an `entrance` everybody may do everything."""
+    """Answers every request that the HTTP server could read. Without an `entrance` everybody may do everything; with
+    the `state` of what the registry knows answers are remembered for as long as it lasts."""
 
     def __init__(
         self,
@@ -112,23 +123,29 @@ class Dispatcher:
         proxies: Proxies | None = None,
         entrance: Entrance | None = None,
         redirect: Redirect | None = None,
+        state: State | None = None,
     ) -> None:
         self._registry = registry
         self._entrance = entrance
         self._redirect = redirect
         self._observers = observers
+        self._answers = None if state is None else RememberedAnswers(state)
+        # Where blobs are depends on who asks.
+        self._remembered = _REMEMBERED - {GetBlob} if redirect is not None else _REMEMBERED
         self._checks = checks or {}
         self._warnings = [f'299 - "{_escape(text)}"' for text in warnings]
         self._proxies = proxies or Proxies()
-        prefix = os.urandom(6).hex()
-        self._ids = (f"{prefix}-{number:x}" for number in itertools.count(1))
+        self._id_prefix = os.urandom(6).hex()
+        self._numbers = itertools.count(1)
         self._in_flight = 0
         self._drained: asyncio.Event | None = None
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         self._in_flight += 1
-        exchange = _Exchange()
+        exchange = self._receive(http)
+        for observer in self._observers:
+            observer.began(exchange.kind)
         response: web.StreamResponse | None = None
         try:
             response = await self._answer(http, exchange)
@@ -144,7 +161,57 @@ class Dispatcher:
             if self._drained is not None and not self._in_flight:
                 self._drained.set()
             # In any case, a client that is gone included: whoever counts what began counts what ended.
-            self._tell(http, exchange, response, time.perf_counter() - began)
+            # 499 is what others log for a client that did not wait for its answer.
+            status = 499 if response is None else response.status
+            sent = 0 if response is None or http.method == "HEAD" else response.content_length or 0
+            self._tell(http, exchange, status, sent, time.perf_counter() - began)
+
+    def answer_at_once(self, http: web.BaseRequest) -> bytes | None:
+        """The answer to a read that waits for nothing: the same as that of a call, and told to the same observers.
+
+        None for every other request; it has left no trace, and is to be called.
+        """
+        began = time.perf_counter()
+        if self._drained is not None or "Expect" in http.headers:
+            return None
+        exchange = self._receive(http)
+        if type(exchange.call) not in _AT_ONCE:
+            return None
+        try:
+            answer = self._recall(http, exchange) or self._answer_afresh(http, exchange)
+        except Exception:  # noqa: BLE001 - has to wait, or fails: so it does on the long way, where that is told
+            return None
+        for observer in self._observers:
+            observer.began(exchange.kind)
+        self._tell(http, exchange, answer.status, len(answer.body), time.perf_counter() - began)
+        return answer.to_bytes()
+
+    def _recall(self, http: web.BaseRequest, exchange: _Exchange) -> Answer | None:
+        """What was answered before, if this caller may have it and asks for no less than the whole."""
+        if self._answers is None or not _is_plain(http):
+            return None
+        answer = self._answers.find(http.method, http.raw_path)
+        if answer is not None and self._entrance is not None and exchange.call is not None:
+            caller = self._entrance.readmit(http, exchange.call)
+            if caller is None:
+                return None
+            exchange.user = caller.name
+        return answer
+
+    def _answer_afresh(self, http: web.BaseRequest, exchange: _Exchange) -> Answer:
+        response = run_through(self._answer(http, exchange))
+        assert isinstance(response, web.Response)  # noqa: S101 - whoever streams waits before
+        self._add_headers(response)
+        answer = serialize(response, is_head=http.method == "HEAD")
+        if (
+            self._answers is not None
+            and answer.status == 200
+            and type(exchange.call) in self._remembered
+            and len(http.raw_path) < _LONGEST_KEPT
+            and _is_plain(http)
+        ):
+            self._answers.keep(http.method, http.raw_path, answer)
+        return answer
 
     async def drain(self, seconds: float) -> None:
         """Return when no request is being answered, bodies on their way in included, or after `seconds`.
@@ -156,22 +223,27 @@ class Dispatcher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), seconds)
 
-    async def _answer(self, http: web.BaseRequest, exchange: _Exchange) -> web.StreamResponse:
+    def _receive(self, http: web.BaseRequest) -> _Exchange:
         path, _, query = http.raw_path.partition("?")
         if path == HEALTH_PATH:
-            self._begin(exchange, None)
-            return await self._health()
+            return _Exchange()
+        if path == TOKEN_PATH and self._entrance is not None:
+            return _Exchange(kind="token")
         try:
-            if path == TOKEN_PATH and self._entrance is not None:
-                self._begin(exchange, None, kind="token")
+            call = _parse(http.method, path, query)
+        except OCIError as error:
+            return _Exchange(refusal=error)
+        return _Exchange(call, _KINDS[type(call)])
+
+    async def _answer(self, http: web.BaseRequest, exchange: _Exchange) -> web.StreamResponse:
+        try:
+            if exchange.refusal is not None:
+                raise exchange.refusal
+            if exchange.call is not None:
+                return await self._enter(http, exchange.call, exchange)
+            if exchange.kind == "token" and self._entrance is not None:
                 return await self._give_token(http, exchange, self._entrance)
-            try:
-                call = _parse(http.method, path, query)
-            except OCIError:
-                self._begin(exchange, None)
-                raise
-            self._begin(exchange, call)
-            return await self._enter(http, call, exchange)
+            return await self._health()
         except OCIError as error:
             exchange.error = error.code
             return error_response(error)
@@ -230,26 +302,19 @@ class Dispatcher:
             headers={"Cache-Control": "no-store"},
         )
 
-    def _begin(self, exchange: _Exchange, call: Request | None, kind: str = "base") -> None:
-        exchange.call = call
-        exchange.kind = kind if call is None else _KINDS[type(call)]
-        for observer in self._observers:
-            observer.began(exchange.kind)
-
     def _add_headers(self, response: web.StreamResponse) -> None:
         response.headers.update(API_VERSION)
         for warning in self._warnings:
             response.headers.add("Warning", warning)
 
-    def _tell(
-        self, http: web.BaseRequest, exchange: _Exchange, response: web.StreamResponse | None, seconds: float
-    ) -> None:
+    def _tell(self, http: web.BaseRequest, exchange: _Exchange, status: int, sent: int, seconds: float) -> None:
         if not self._observers:
             return
         call = exchange.call
         given = http.headers.get("X-Request-Id", "")
         observation = Observation(
-            id=given if given and _REQUEST_ID.match(given) else next(self._ids),
+            moment=time.time(),
+            id=given if given and _REQUEST_ID.match(given) else f"{self._id_prefix}-{next(self._numbers):x}",
             handler=exchange.kind,
             method=http.method,
             path=http.raw_path,
@@ -258,15 +323,18 @@ class Dispatcher:
             agent=http.headers.get("User-Agent", ""),
             repository=getattr(call, "repository", ""),
             reference=getattr(call, "reference", None) or getattr(call, "digest", None) or "",
-            # 499 is what others log for a client that did not wait for its answer.
-            status=499 if response is None else response.status,
+            status=status,
             error=exchange.error,
             seconds=seconds,
             received=http.content_length or 0,
-            sent=0 if response is None or http.method == "HEAD" else response.content_length or 0,
+            sent=sent,
         )
         for observer in self._observers:
             observer.ended(observation)
+
+
+def _is_plain(http: web.BaseRequest) -> bool:
+    return "Range" not in http.headers and "If-None-Match" not in http.headers
 
 
 def _parse(method: str, path: str, query: str) -> Request:

@@ -1,8 +1,16 @@
-"""The HTTP server: limits, and JSON errors even for what is no HTTP."""
+"""The HTTP server: limits, JSON errors even for what is no HTTP, and a short way for what can be answered at once.
+
+The long way of a request is aiohttp's: it is queued, its connection's task is woken, a task of its own is made for it,
+and waited for. A read that waits for nothing is answered where it was parsed instead, which takes less than half of
+the time. Everything else about it is the same: aiohttp's parser reads it, the same handler answers, and the bytes are
+those that aiohttp would have written.
+"""
 
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.http import RawRequestMessage, StreamWriter
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from layerkit.oci.errors import OCIError, Unsupported
 from registry.handlers.dispatch import Dispatcher
@@ -18,7 +26,59 @@ class _MalformedRequest(Unsupported):
     summary = "the request is not HTTP as this server reads it"
 
 
+class _ParserWithShortcut:
+    """aiohttp's parser; a request that was answered at once is not among its messages."""
+
+    def __init__(self, parser: Any, connection: "_Connection") -> None:
+        self._parser = parser
+        self._connection = connection
+
+    def feed_data(self, data: bytes) -> tuple[Any, bool, bytes]:
+        messages, upgraded, tail = self._parser.feed_data(data)
+        # Of several at once (pipelining) none: the parser stops at a number of messages until others take them.
+        if len(messages) == 1 and not upgraded and self._connection.answer_at_once(*messages[0]):
+            self._parser.message_consumed()
+            messages = ()
+        return messages, upgraded, tail
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+
 class _Connection(web.RequestHandler):
+    __slots__ = ("_dispatcher",)
+
+    def __init__(self, manager: web.Server, dispatcher: Dispatcher, **arguments: Any) -> None:
+        super().__init__(manager, **arguments)
+        self._dispatcher = dispatcher
+        self._parser = _ParserWithShortcut(self._parser, self)  # type: ignore[assignment]
+
+    def answer_at_once(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        """Whether the request has been answered. If not, nothing has happened."""
+        waiter = self._waiter
+        if (
+            # Another request is being answered, or waits for it: this one comes after it.
+            waiter is None
+            or waiter.done()
+            # The client is slow to read its answers.
+            or self.writing_paused
+            or payload is not EMPTY_PAYLOAD
+            or message.should_close
+            or message.version != HttpVersion11
+            or self._request_factory is None
+            or self._task_handler is None
+            or self.transport is None
+        ):
+            return False
+        writer = StreamWriter(self, self._loop)
+        http = self._request_factory(message, payload, self, writer, self._task_handler)
+        answer = self._dispatcher.answer_at_once(http)
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
+
     def handle_error(
         self,
         request: Any,  # noqa: ARG002 - the base class's signature
@@ -38,6 +98,7 @@ class HTTPServer(web.Server):
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         super().__init__(dispatcher)
+        self._dispatcher = dispatcher
         self._arguments: dict[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
@@ -47,4 +108,4 @@ class HTTPServer(web.Server):
         }
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._arguments)
+        return _Connection(self, self._dispatcher, loop=self._loop, **self._arguments)

@@ -20,6 +20,7 @@ import apsw
 
 from layerkit.oci.errors import OCIError, StorageFull, Unavailable
 from registry.metadata.database import Queries, Row, T, Work
+from registry.onestep import run_through
 
 MINIMUM_SQLITE: Final = 3_051_003
 _BUSY_MILLISECONDS: Final = 10_000
@@ -79,6 +80,13 @@ class SQLiteDatabase(_Connection):
         # A cancelled request does not take its transaction back: wait for the answer in any case.
         return cast("T", await asyncio.shield(job.future))
 
+    def state(self) -> int:
+        """Another number after each transaction that changed something, of this process or another."""
+        try:
+            return int(cast("Any", self._reader.execute("PRAGMA data_version").fetchone())[0])
+        except apsw.Error as error:
+            raise _readable(error) from error
+
     async def close(self) -> None:
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -123,7 +131,7 @@ class SQLiteDatabase(_Connection):
         """One job; what it did is undone where it fails, and the others of the batch go on."""
         self._writer.execute("SAVEPOINT job")
         try:
-            job.result = _run_through(cast("Coroutine[Any, Any, Any]", job.work(queries)))
+            job.result = run_through(cast("Coroutine[Any, Any, Any]", job.work(queries)))
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
             job.error = error
             self._writer.execute("ROLLBACK TO job")
@@ -137,16 +145,6 @@ def _settle(job: _Job) -> None:
         job.future.set_exception(job.error)
     else:
         job.future.set_result(job.result)
-
-
-def _run_through(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that awaits nothing but Queries, which never suspend here."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return cast("T", stop.value)
-    coroutine.close()
-    raise RuntimeError("a transaction awaited something else than its queries")
 
 
 def _connect(path: Path) -> apsw.Connection:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -267,8 +268,14 @@ class TestObserving:
                 get(f"http://{registry.address}/v2/")
             get(f"http://{registry.address}/v2/none/manifests/latest")
             put_blob(registry.address, b"counted")
-            text = get(f"http://127.0.0.1:{port}/metrics")[1].decode()
-        lines = text.splitlines()
+            deadline = time.monotonic() + 20
+            while True:
+                text = get(f"http://127.0.0.1:{port}/metrics")[1].decode()
+                lines = text.splitlines()
+                # Workers tell what they counted a moment later.
+                counted = sum(float(line.split()[-1]) for line in lines if line.startswith("registry_http_requests_"))
+                if counted == 12 or time.monotonic() > deadline:
+                    break
         assert 'registry_http_requests_total{code="200",handler="base",method="get"} 10.0' in lines
         assert 'registry_http_requests_total{code="404",handler="manifest",method="get"} 1.0' in lines
         assert 'registry_http_requests_total{code="201",handler="blob_upload",method="post"} 1.0' in lines
