@@ -6,10 +6,13 @@ tar's digest, so that the same one is read through once.
 """
 
 import hashlib
+import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
@@ -60,11 +63,13 @@ class RootfsImporter:
     def bring(self, path: Path) -> RootfsLayer:
         """The layer of the tar at `path`, in the store. Raises LayerError, which names the tar."""
         try:
-            with path.open("rb") as file:
+            with _open(path) as file:
                 record = self._record_of(Digest.from_hash(hashlib.file_digest(file, "sha256")))
                 known = _read(record) if self.is_trusted else None
                 if known is None or not self.has(known.descriptor.digest):
                     index, contents = open_tar(file, self.folder / "spool")
+                    if not index.entries:
+                        raise LayerError("there is nothing in it: name a tar of a root file system")
                     tree = FileTree.of([index])
                     warnings: list[str] = []
                     written = self.write(tuple(_iter_entries(tree, contents, warnings)))
@@ -93,6 +98,15 @@ class RootfsImporter:
     def _record_of(self, tar: Digest) -> Path:
         key = hashlib.sha256(f"{FORMAT_VERSION} {self.codec} {tar}".encode()).hexdigest()
         return self.folder / "rootfs-1" / key
+
+
+def _open(path: Path) -> BufferedReader:
+    # Not blocking: of a FIFO nobody may ever come to write.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise LayerError("it is no regular file: name a tar of a root file system")
+    return file
 
 
 def _read(path: Path) -> _Record | None:
