@@ -1,6 +1,8 @@
 """The rules: what they mean for a user and a repository."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from layerkit.oci.scope import CATALOG, Scope, parse_scopes, repository_scope
 from registry.policy.access import ALL_ACTIONS, ANONYMOUS, Access, Action, Rule
@@ -94,3 +96,36 @@ def test_everything_is_only_what_a_rule_says_is_everything() -> None:
     assert access.rights_of("ann").pulls_everything
     assert not access.rights_of("bob").pulls_everything
     assert not access.rights_of(ANONYMOUS).pulls_everything
+
+
+NAMES = st.sampled_from(["a", "b", "a/b", "team/a", "team/a/b", "app-1"])
+SCOPES = st.builds(
+    Scope, st.just("repository"), NAMES, st.frozensets(st.sampled_from(["pull", "push", "delete", "*", "fly"]))
+)
+RULES = st.lists(
+    st.builds(
+        Rule,
+        repository=st.sampled_from(["**", "*", "team/**", "team/*", "**/b", "a", "app-*"]),
+        users=st.frozensets(st.sampled_from(["ann", "bob", "*", ANONYMOUS]), max_size=2),
+        groups=st.frozensets(st.just("dev"), max_size=1),
+        actions=st.frozensets(st.sampled_from(list(Action))),
+    ),
+    max_size=5,
+)
+
+
+@given(RULES, st.lists(SCOPES, max_size=4), st.sampled_from(["ann", "bob", ANONYMOUS]))
+def test_whatever_the_rules_nothing_is_granted_that_was_not_asked_for_and_nobody_gets_less_than_the_anonymous(
+    rules: list[Rule], scopes: list[Scope], user: str
+) -> None:
+    access = Access(tuple(rules), {"dev": frozenset({"ann"})})
+    rights = access.rights_of(user)
+    for scope in scopes:
+        for granted in rights.grant([scope]):
+            assert granted.name == scope.name
+            assert granted.actions <= scope.actions or "*" in scope.actions
+            assert granted.actions <= set(map(str, rights.actions_in(scope.name)))
+            assert rights.permit(granted)
+    assert rights.grant(scopes) == tuple(granted for scope in scopes for granted in rights.grant([scope]))
+    for name in ("a", "team/a/b"):
+        assert access.rights_of(ANONYMOUS).actions_in(name) <= rights.actions_in(name)

@@ -1,6 +1,10 @@
 """`layerkit registry users`: the registry's own users, while it runs and before."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +70,30 @@ def test_they_can_be_there_before_the_registry_is(layerkit: LayerkitProcess, tmp
     assert len(password) >= 32
     [user] = json.loads(layerkit("registry", "users", "list", "--format", "json", "--root", root).stdout)
     assert (user["name"], user["created"]) == ("ann", user["changed"])
+
+
+def test_on_a_terminal_it_asks_and_does_not_show(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    # A terminal of its own, which the session that it leads has to take first.
+    script = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    arguments = ("-m", "layerkit", "registry", "users", "add", "ann", "--root", str(tmp_path / "registry"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    shown = b""
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        for prompt in (b"Password: ", b"confirmation: "):
+            while not shown.endswith(prompt):
+                shown += terminal.read(1)
+            terminal.write(b"hush-hush\n")
+        while b"added ann" not in shown:
+            shown += terminal.read(1)
+        assert process.wait(timeout=30) == 0
+    assert b"hush-hush" not in shown
 
 
 @pytest.mark.parametrize(
