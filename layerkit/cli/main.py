@@ -99,6 +99,10 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         voice.error("interrupted", bare=True)
         code = 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Whoever asks for nothing is told what there is.
+        error.show()
+        code = error.exit_code
     except click.ClickException as error:
         voice.error(_tidy(error.format_message()), _usage(error))
         code = error.exit_code

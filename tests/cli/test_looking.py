@@ -323,3 +323,25 @@ def test_inspect_shows_base_annotations_and_referrers(
     artifact = layerkit("inspect", "localhost/web:sbom").stdout.splitlines()
     assert "artifact  application/spdx+json" in artifact
     assert f"subject   {digest}" in artifact
+
+
+def test_a_base_that_moved_is_why_an_image_is_another(
+    layerkit: LayerkitProcess, shared_registry: RegistryProcess, tmp_path: Path
+) -> None:
+    """PAINS 8: "stale hits from moved tags": here the next build takes the new base, and says so."""
+    base, spec = f"{shared_registry.address}/base:1", tmp_path / "layerkit.yaml"
+    digests = []
+    for number in (1, 2):
+        text = f"from: scratch\nlayers: [{{copy: [{{content: '{number}', dest: /etc/version}}]}}]\n"
+        (tmp_path / "base.yaml").write_text(text)
+        digests.append(layerkit("build", "-q", "-f", "base.yaml", "--push", "-t", base, cwd=tmp_path).stdout.strip())
+        if number == 1:
+            spec.write_text(f"from: {base}\nlayers: [{{name: app, copy: [{{content: x, dest: /srv/x}}]}}]\n")
+            layerkit("build", "-q", cwd=tmp_path)
+    (image,) = json.loads(layerkit("explain", "--format", "json", cwd=tmp_path).stdout)["images"]
+    assert [image[side]["base"] for side in ("before", "after")] == [
+        {"name": base, "digest": digest} for digest in digests
+    ]
+    assert [layer["verdict"] for layer in image["layers"]] == ["same"]
+    lines = layerkit("explain", cwd=tmp_path).stdout.splitlines()
+    assert lines[1] == f"  ~ base: {base} moved: {digests[0]} -> {digests[1]}"

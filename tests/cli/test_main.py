@@ -43,6 +43,13 @@ def test_wrong_usage_is_told_in_one_style(
     assert second.startswith(hint)
 
 
+@pytest.mark.parametrize("arguments", [[], ["registry"]])
+def test_whoever_asks_for_nothing_gets_the_help(layerkit: LayerkitProcess, arguments: list[str]) -> None:
+    done = layerkit(*arguments, check=False)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr == layerkit(*arguments, "--help").stdout
+
+
 def test_errors_are_json_where_progress_is(layerkit: LayerkitProcess, context: Path) -> None:
     done = layerkit("push", "--progress", "json", "localhost:1/nothing:1", check=False)
     events = [json.loads(line) for line in done.stderr.splitlines()]
