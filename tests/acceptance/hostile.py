@@ -22,7 +22,9 @@ def _hardlink(name: str, target: str) -> bytes:
     return make_tar(member(name, tarfile.LNKTYPE, linkname=target))
 
 
-_OUT = "leads out of its root, or nowhere"
+_OUT: Final = "leads out of its root, or nowhere"
+_NO_WHITEOUT: Final = "whiteout of nothing|names that begin with .wh. mean a deletion"
+"""In a layer, and in a root file system, where nothing is deleted."""
 
 # The folder `outside` of the sandbox is beside that of the spec and TMPDIR; the store is deeper.
 ESCAPES: Final = (
@@ -63,9 +65,9 @@ ESCAPES: Final = (
         ),
     ),
     HostileTar("a whiteout that climbs", lambda: make_tar(file("../outside/.wh.secret")), _OUT),
-    HostileTar("a whiteout of the parent", lambda: make_tar(file(".wh...")), "whiteout of nothing"),
-    HostileTar("a whiteout of the folder itself", lambda: make_tar(file("a/.wh..")), "whiteout of nothing"),
-    HostileTar("a whiteout of nothing", lambda: make_tar(file("a/.wh.")), "whiteout of nothing"),
+    HostileTar("a whiteout of the parent", lambda: make_tar(file(".wh...")), _NO_WHITEOUT),
+    HostileTar("a whiteout of the folder itself", lambda: make_tar(file("a/.wh..")), _NO_WHITEOUT),
+    HostileTar("a whiteout of nothing", lambda: make_tar(file("a/.wh.")), _NO_WHITEOUT),
     HostileTar("a root that is a file", lambda: make_tar(file(".", b"x")), "the root of the layer is a file"),
     HostileTar(
         "devices and a pipe",
