@@ -483,13 +483,15 @@ class TestS8:
         self, sandbox: Sandbox, image: tuple[HandmadeLayout, dict[str, Any]]
     ) -> None:
         password, token = "correct-horse-battery", "t0ken-of-the-registry"
+        auth = base64.b64encode(f"me:{password}".encode()).decode()
         honest = serving(*image)
 
         async def registry(http: web.BaseRequest) -> web.StreamResponse:
             here = f"http://{http.host}"
             if http.path == "/token":
-                assert http.headers["Authorization"] == "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
-                return web.json_response({"token": token})
+                form = (await http.read()).decode()
+                assert password in form or auth in http.headers["Authorization"]
+                return web.json_response({"token": token, "access_token": token})
             if http.headers.get("Authorization") != f"Bearer {token}":
                 challenge = f'Bearer realm="{here}/token",service="test",scope="repository:acme/web:pull"'
                 return web.Response(status=401, headers={"WWW-Authenticate": challenge})
@@ -498,7 +500,6 @@ class TestS8:
             return await honest(http)
 
         async with run(honest) as store, run(registry) as server:
-            auth = base64.b64encode(f"me:{password}".encode()).decode()
             (sandbox.root / "home/auth.json").write_text(json.dumps({"auths": {server.address: {"auth": auth}}}))
             authfile = {"REGISTRY_AUTH_FILE": str(sandbox.root / "home/auth.json")}
             done = await pull(sandbox, server, **authfile)
