@@ -345,7 +345,8 @@ class Client:
         self, method: str, url: str, headers: Mapping[str, str], body: AsyncIterator[bytes] | bytes | None
     ) -> aiohttp.ClientResponse:
         """One request, whoever it goes to."""
-        if urlsplit(url).scheme == "http" and not self._may_use_http:
+        scheme = urlsplit(url).scheme
+        if scheme != "https" and not (scheme == "http" and self._may_use_http):
             raise OCIError(f"{self.host} sends us to {show(url)}: refused, because it is not https")
         try:
             # As it is, where it can be: a signature may be of these very characters.
