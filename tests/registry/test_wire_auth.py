@@ -493,6 +493,25 @@ async def test_a_refusal_does_not_tell_whether_a_repository_exists(ruled: Guarde
         )
 
 
+async def test_what_one_was_given_another_is_not(ruled: Guarded) -> None:
+    """Answers are remembered: who may have them is asked each time."""
+    await push_image_as(ruled, "ann", "ann/x")
+    await push_image_as(ruled, "ann", "public/x")
+    pull = await ruled.token("repository:ann/x:pull", user="ann")
+    other = await ruled.token("repository:public/x:pull", user="ann")
+    layer = Digest.of(b"layer")
+    for path in ("manifests/1", f"blobs/{layer}", "tags/list", f"referrers/{layer}"):
+        for _ in range(3):
+            assert (await ruled("GET", f"/v2/ann/x/{path}", headers=pull)).status == 200
+            assert (await ruled("GET", f"/v2/ann/x/{path}", headers=basic("ann"))).status == 200
+            assert (await ruled("GET", f"/v2/ann/x/{path}", headers=basic("bob"))).status == 403
+            for headers in ({}, other, bearer("x"), basic("ann", "wrong") if path == "tags/list" else {}):
+                assert (await ruled("GET", f"/v2/ann/x/{path}", headers=headers)).status == 401
+            assert (await ruled("GET", f"/v2/public/x/{path}")).status == 200
+    assert (await ruled("GET", "/v2/_catalog", headers=basic("ann"))).json == {"repositories": ["ann/x", "public/x"]}
+    assert (await ruled("GET", "/v2/_catalog", headers=basic("bob"))).json == {"repositories": ["public/x"]}
+
+
 async def test_the_namespace_of_a_mirror_is_taken_everywhere(ruled: Guarded) -> None:
     """47: "`ns=<host>` query"; "also accept path prefix `/v2/docker.io/library/...`"."""
     name = "docker.io/library/x"
