@@ -4,11 +4,14 @@ Sources: RFC 7239 (Forwarded), and the X-Forwarded-* headers by which proxies to
 """
 
 import ipaddress
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
+
+logger = logging.getLogger(__name__)
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
@@ -23,6 +26,7 @@ class Proxies:
     def __init__(self, trusted: Sequence[str] = (), *, public_url: str = "") -> None:
         self._trusted = [ipaddress.ip_network(network) for network in trusted]
         self._public_url = public_url.rstrip("/")
+        self._has_warned = False
 
     def client_address(self, http: web.BaseRequest) -> str:
         """The peer's, or what a trusted proxy says of its own."""
@@ -46,6 +50,13 @@ class Proxies:
             host = forwarded.get("host") or _first(http, "X-Forwarded-Host") or host
             port = _first(http, "X-Forwarded-Port")
             prefix = _first(http, "X-Forwarded-Prefix").rstrip("/")
+        elif not self._has_warned and ("X-Forwarded-Proto" in http.headers or "Forwarded" in http.headers):
+            self._has_warned = True
+            logger.warning(
+                "a proxy at %s says what clients call this registry, and is not believed: if it is yours, configure "
+                "`trusted_proxies: [%s]`, or `public_url`",
+                *(http.remote, http.remote),
+            )
         scheme = scheme.lower() if scheme.lower() in _DEFAULT_PORTS else http.scheme
         # What cannot stand in a URL is not repeated: it would end up in a header.
         if not _HOST.fullmatch(host):

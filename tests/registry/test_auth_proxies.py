@@ -79,5 +79,15 @@ def test_a_client_is_the_last_hop_that_is_no_proxy_of_ours(forwarded: str, expec
     assert Proxies().client_address(request(X_Forwarded_For=forwarded)) == "127.0.0.1"
 
 
+def test_a_proxy_that_is_not_trusted_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Its clients are sent to a wrong place for tokens, and nothing else says why."""
+    proxies = Proxies()
+    proxies.public_url(request(Host="a"))
+    assert caplog.text == ""
+    for _ in range(2):
+        assert proxies.public_url(request(Host="a", X_Forwarded_Proto="https")) == "http://a"
+    assert caplog.text.count("configure `trusted_proxies: [127.0.0.1]`, or `public_url`") == 1
+
+
 def test_what_is_no_address_is_in_no_network() -> None:
     assert not is_within("unix", Proxies(["0.0.0.0/0"])._trusted)
