@@ -15,6 +15,8 @@ from typing import BinaryIO, Final
 import msgspec
 
 from layerkit.build.bases import BaseImage, Bases, Sibling
+from layerkit.build.fetch import Fetcher, OpenURL
+from layerkit.build.fetched import Fetches
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.headers import HeaderCache
 from layerkit.build.inputs import Inputs
@@ -36,7 +38,7 @@ from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import OpenRegistry
 from layerkit.progress import SILENT, Progress
-from layerkit.spec.model import Base, Copy, ImageSpec, Spec
+from layerkit.spec.model import Base, Copy, Fetch, ImageSpec, Spec
 
 LAYERS_AT_ONCE: Final = 2
 """Each layer is compressed by several threads already; two of them fill the gaps that reading leaves."""
@@ -96,13 +98,14 @@ class Prepared:
 class Builder:
     """Where a build reads and writes, and who hears of it.
 
-    `open_registry` reaches the registry of a reference. `cache` is a folder for what can be made again; without
-    `is_cached` nothing in it is believed. `source_date_epoch` bounds the times that a spec takes from its sources.
-    `threads` compress a layer, by default as many as there are CPUs: they change no byte.
+    `open_registry` reaches the registry of a reference, `open_url` what is fetched. `cache` is a folder for what can be
+    made again; without `is_cached` nothing in it is believed. `source_date_epoch` bounds the times that a spec takes
+    from its sources. `threads` compress a layer, by default as many as there are CPUs: they change no byte.
     """
 
     store: Store
     open_registry: OpenRegistry
+    open_url: OpenURL
     cache: Path
     is_cached: bool = True
     source_date_epoch: int | None = None
@@ -156,6 +159,15 @@ class _Run:
             ),
             siblings=self._siblings,
         )
+        self._fetches = Fetches(
+            Fetcher(
+                folder=builder.cache,
+                open_url=builder.open_url,
+                progress=builder.progress,
+                is_trusted=builder.is_cached,
+            ),
+            builder.cache / "spool",
+        )
 
     async def build(self, image: ImageSpec) -> BuildResult:
         prepared = [await self.prepare(spec) for spec in image.specs]
@@ -179,9 +191,11 @@ class _Run:
         base = await self._bases.resolve(spec.base, spec.platform)
         # Whoever adds nothing needs to know nothing of what is there.
         is_changed = bool(spec.layers or spec.users)
+        warnings = list(base.warnings)
         inputs = Inputs(
             base=await self._bases.filesystem(base) if is_changed else Filesystem(),
             donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
+            fetched={fetch: await self._fetches.bring(fetch, spec, warnings) for fetch in _fetches(spec)},
             newest=self._newest(spec),
         )
         plan = await asyncio.to_thread(plan_build, spec, inputs)
@@ -191,7 +205,7 @@ class _Run:
                 spec.locate("layers", key=True), f"the image would have {count} layers, {MOST_LAYERS} are allowed"
             )
         self._siblings[spec.name, str(spec.platform)] = Sibling(base.image, inputs.base if is_changed else base.planned)
-        return Prepared(spec=spec, plan=replace(plan, warnings=(*base.warnings, *plan.warnings)), base=base)
+        return Prepared(spec=spec, plan=replace(plan, warnings=(*warnings, *plan.warnings)), base=base)
 
     async def _donor(self, base: Base, spec: Spec) -> Donor:
         return await self._bases.donor(base, spec.platform)
@@ -243,6 +257,10 @@ def _origins(spec: Spec) -> list[Base]:
     """The other images that a spec copies from."""
     found = (copy.origin for layer in spec.layers for copy in layer.copies if isinstance(copy, Copy))
     return list(dict.fromkeys(origin for origin in found if origin is not None))
+
+
+def _fetches(spec: Spec) -> list[Fetch]:
+    return [fetch for layer in spec.layers for fetch in layer.fetches]
 
 
 def _check_compression(spec: Spec) -> None:

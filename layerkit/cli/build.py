@@ -13,11 +13,9 @@ from layerkit.cli.environment import (
     Access,
     ReferenceType,
     access_options,
-    cache_folder,
     data_folder,
     host_platform,
-    open_registry,
-    open_store,
+    make_builder,
     source_date_epoch,
 )
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
@@ -125,14 +123,7 @@ def build(
         flag = "-t" if tags else "--iidfile"
         raise click.UsageError(f"{flag} is for one image, and {len(wanted)} are built: name the one.")
     references = {image.name: _references(image, tags, push=push) for image in wanted}
-    builder = Builder(
-        store=open_store(access),
-        open_registry=lambda reference: open_registry(reference, access),
-        cache=cache_folder(),
-        is_cached=not no_cache,
-        source_date_epoch=source_date_epoch(),
-        progress=StepLog(output, verb="pulled"),
-    )
+    builder = make_builder(access, StepLog(output, verb="pulled"), is_cached=not no_cache)
     if check:
         _check(builder, file, selected, output)
         return

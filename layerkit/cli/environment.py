@@ -16,6 +16,11 @@ from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, parse_reference
 from layerkit.oci.repository import Registry
+from layerkit.progress import Progress
+
+if TYPE_CHECKING:
+    from layerkit.build.builder import Builder
+    from layerkit.build.fetch import Answer
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -149,3 +154,29 @@ async def open_registry(reference: Reference, access: Access = Access()) -> Asyn
     )
     async with open_client(connection) as client:
         yield RemoteRegistry(client)
+
+
+@asynccontextmanager
+async def open_url(url: str, offset: int = 0, version: str = "", access: Access = Access()) -> "AsyncIterator[Answer]":
+    """A file of the web, whose server may have a certificate of the command line's authority."""
+    from layerkit.remote.tls import Certificates, make_context  # noqa: PLC0415 - see open_registry
+    from layerkit.remote.web import open_url as open_web  # noqa: PLC0415
+
+    tls = make_context(Certificates(authorities=(access.ca,), pairs=())) if access.ca else None
+    async with open_web(url, offset, version, tls=tls) as answer:
+        yield answer
+
+
+def make_builder(access: Access, progress: Progress, *, is_cached: bool = True) -> "Builder":
+    """The builder into the local store."""
+    from layerkit.build.builder import Builder  # noqa: PLC0415 - most commands build nothing
+
+    return Builder(
+        store=open_store(access),
+        open_registry=lambda reference: open_registry(reference, access),
+        open_url=lambda url, offset, version: open_url(url, offset, version, access),
+        cache=cache_folder(),
+        is_cached=is_cached,
+        source_date_epoch=source_date_epoch(),
+        progress=progress,
+    )

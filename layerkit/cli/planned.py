@@ -8,15 +8,13 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from layerkit.build.builder import Builder, Prepared
+from layerkit.build.builder import Prepared
 from layerkit.cli.build import PlatformType, parse_variables
 from layerkit.cli.environment import (
     Access,
     access_options,
-    cache_folder,
     host_platform,
-    open_registry,
-    open_store,
+    make_builder,
     source_date_epoch,
 )
 from layerkit.cli.output import Output, StepLog
@@ -57,13 +55,7 @@ class Chosen:
 
     async def prepare(self, output: Output, *, is_readable: bool = False) -> Sequence[Prepared]:
         """Those that were meant, planned, and their warnings told."""
-        builder = Builder(
-            store=open_store(self.access),
-            open_registry=lambda reference: open_registry(reference, self.access),
-            cache=cache_folder(),
-            source_date_epoch=source_date_epoch(),
-            progress=StepLog(output, verb="pulled"),
-        )
+        builder = make_builder(self.access, StepLog(output, verb="pulled"))
         prepared = await builder.prepare(self.images, is_readable=is_readable)
         meant = [one for one in prepared if one.spec.name in self.names]
         for warning in dict.fromkeys(warning for one in meant for warning in one.plan.warnings):

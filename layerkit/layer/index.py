@@ -207,10 +207,8 @@ def _make_entry(header: Header, limits: Limits, *, has_whiteouts: bool) -> Index
     elif kind is EntryType.HARDLINK:
         link = _normalise(header.link, limits)
     if _WHITEOUT in path:
-        if not has_whiteouts and any(name.startswith(_WHITEOUT) for name in path.split("/")):
-            raise LayerError(
-                f"{shorten(path)} cannot be in an image: names that begin with .wh. mean a deletion there; rename it"
-            )
+        if not has_whiteouts:
+            _refuse_whiteout(path)
         if _AUFS in path and _is_bookkeeping(path):
             return None
         name = path.rpartition("/")[2]
@@ -254,6 +252,21 @@ def _normalise(name: bytes, limits: Limits) -> str:
             f"{shorten(decode(name))} in the layer leads out of its root, or nowhere: do not use the layer"
         )
     return "/".join(names) or ROOT
+
+
+def plain_name(name: bytes, limits: Limits) -> str:
+    """The path that a name in an archive stands for. Raises LayerError for one that leads out of it, and for one that
+    would be a whiteout in a layer."""
+    path = _normalise(name, limits)
+    _refuse_whiteout(path)
+    return path
+
+
+def _refuse_whiteout(path: str) -> None:
+    if _WHITEOUT in path and any(name.startswith(_WHITEOUT) for name in path.split("/")):
+        raise LayerError(
+            f"{shorten(path)} cannot be in an image: names that begin with .wh. mean a deletion there; rename it"
+        )
 
 
 def _is_bookkeeping(path: str) -> bool:

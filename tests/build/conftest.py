@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from layerkit.build.builder import Builder, BuiltImage
-from layerkit.cli.environment import open_registry
+from layerkit.cli.environment import open_registry, open_url
 from layerkit.content.store import Store
 from layerkit.oci.platform import parse_platform
 from layerkit.spec.load import load_file
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def builder(store: Store, tmp_path: Path) -> Builder:
-    return Builder(store=store, open_registry=open_registry, cache=tmp_path / "cache")
+    return Builder(store=store, open_registry=open_registry, open_url=open_url, cache=tmp_path / "cache")
 
 
 @pytest.fixture

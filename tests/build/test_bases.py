@@ -17,6 +17,7 @@ import pytest
 import zstandard
 
 from layerkit.build.builder import Builder, BuiltImage
+from layerkit.cli.environment import open_url
 from layerkit.content.layout import Layout
 from layerkit.content.memory import MemoryRegistry, MemoryRepository
 from layerkit.content.store import Store
@@ -88,7 +89,7 @@ def store(tmp_path: Path, open_memory: Any) -> Store:
 
 @pytest.fixture
 def builder(store: Store, tmp_path: Path, open_memory: Any) -> Builder:
-    return Builder(store=store, open_registry=open_memory, cache=tmp_path / "cache")
+    return Builder(store=store, open_registry=open_memory, open_url=open_url, cache=tmp_path / "cache")
 
 
 @pytest.fixture
