@@ -177,10 +177,14 @@ class FileBlob:
             yield chunk
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Give `path` this content, durably: readers see the old one or the new one. For callers that hold a lock."""
+def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Give `path` this content, durably: readers see the old one or the new one. For callers that hold a lock.
+
+    The file has never more rights than `mode`, less those of the umask.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

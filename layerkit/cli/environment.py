@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from layerkit.cli.voice import Voice
 from layerkit.content.store import Store
 from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import Platform, parse_platform
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from layerkit.remote.auth import Credentials
+    from layerkit.remote.client import Connection, FindCredentials
 
 T = TypeVar("T")
 
@@ -77,6 +81,26 @@ class ReferenceType(click.ParamType[Reference]):
         return [CompletionItem(name) for name in complete_images(incomplete)]
 
 
+class RegistryType(click.ParamType[Reference]):
+    """A registry on the command line, `HOST` or `HOST:PORT`; the value is some repository of it."""
+
+    name = "registry"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        if isinstance(value, Reference):
+            return value
+        domain = str(value).removeprefix("https://").rstrip("/")
+        try:
+            reference = parse_reference(f"{domain}/repository")
+        except OCIError as error:
+            self.fail(error.message, param, ctx)
+        if reference.domain not in (domain, domain.removeprefix("index.")):
+            self.fail(
+                f"{str(value)[:80]!r} is no registry: expected HOST or HOST:PORT, like localhost:5000", param, ctx
+            )
+        return reference
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """How to reach registries, as the command line says: the same options for every command that talks to them."""
@@ -96,7 +120,12 @@ _ACCESS_OPTIONS: Final = (
     click.option("--ca", type=_FILE, metavar="FILE", help="Trust what is signed with this certificate, too."),
     click.option("--cert", type=_FILE, metavar="FILE", help="Show registries this certificate; needs --key."),
     click.option("--key", type=_FILE, metavar="FILE", help="The key of --cert."),
-    click.option("--authfile", type=_FILE, metavar="FILE", help="Credentials, as docker and podman keep them."),
+    click.option(
+        "--authfile",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Credentials, as docker and podman keep them.",
+    ),
 )
 
 
@@ -136,24 +165,42 @@ def open_store(access: Access = Access()) -> Store:
 async def open_registry(reference: Reference, access: Access = Access()) -> AsyncIterator[Registry]:
     """The registry of a reference, with the user's credentials and certificates for it."""
     # Not at the top: the HTTP client takes 0.3 s to import, and a build that talks to nobody needs none of it.
-    from layerkit.remote.client import Connection, open_client  # noqa: PLC0415
+    from layerkit.remote.client import open_client  # noqa: PLC0415
     from layerkit.remote.credentials import find_credentials, read_sources  # noqa: PLC0415
     from layerkit.remote.repository import RemoteRegistry  # noqa: PLC0415
+
+    sources = read_sources(os.environ, access.authfile)
+    connection = _connection(reference.host, access, lambda: find_credentials(reference, sources))
+    async with open_client(connection) as client:
+        yield RemoteRegistry(client)
+
+
+async def check_login(reference: Reference, credentials: "Credentials", access: Access) -> bool:
+    """Whether the registry asked who we are. Raises Unauthorized where it does not know us."""
+    from layerkit.oci.request import Ping  # noqa: PLC0415 - as above
+    from layerkit.remote.client import open_client  # noqa: PLC0415
+
+    async with open_client(_connection(reference.host, access, credentials)) as client:
+        async with client.send("GET", Ping(), expected=frozenset({200})):
+            pass
+        return client.was_asked
+
+
+def _connection(host: str, access: Access, credentials: "Credentials | FindCredentials") -> "Connection":
+    from layerkit.remote.client import Connection  # noqa: PLC0415 - as above
     from layerkit.remote.tls import Certificates, certificate_folders, find_certificates, make_context  # noqa: PLC0415
 
-    credentials = await find_credentials(reference, read_sources(os.environ, access.authfile))
-    certificates = find_certificates(reference.host, certificate_folders(os.environ)) + Certificates(
+    certificates = find_certificates(host, certificate_folders(os.environ)) + Certificates(
         authorities=(access.ca,) if access.ca else (),
         pairs=((access.certificate, access.key),) if access.certificate and access.key else (),
     )
-    connection = Connection(
-        host=reference.host,
+    return Connection(
+        host=host,
         credentials=credentials,
         insecure=access.insecure,
         tls=make_context(certificates, verify=not access.insecure) if certificates or access.insecure else None,
+        note=_warn,
     )
-    async with open_client(connection) as client:
-        yield RemoteRegistry(client)
 
 
 @asynccontextmanager
@@ -180,3 +227,10 @@ def make_builder(access: Access, progress: Progress, *, is_cached: bool = True) 
         source_date_epoch=source_date_epoch(),
         progress=progress,
     )
+
+
+def _warn(text: str) -> None:
+    """Tell it as the command that runs tells such things."""
+    context = click.get_current_context(silent=True)
+    voice = context.find_object(Voice) if context is not None else None
+    (voice or Voice()).warn(text)

@@ -21,6 +21,8 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "explain": ("layerkit.cli.explain", "explain", "Show why layers are not those of the last build."),
     "push": ("layerkit.cli.push", "push", "Push an image of the local store to its registry."),
     "pull": ("layerkit.cli.pull", "pull", "Pull an image into the local store."),
+    "login": ("layerkit.cli.login", "login", "Log in to a registry."),
+    "logout": ("layerkit.cli.logout", "logout", "Forget the login of a registry."),
     "images": ("layerkit.cli.images", "images", "List the images of the local store."),
     "inspect": ("layerkit.cli.inspect", "inspect", "Show the manifest, layers and config of an image."),
     "ls": ("layerkit.cli.ls", "ls", "List the files of an image."),

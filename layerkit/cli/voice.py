@@ -14,6 +14,8 @@ class ReaderGone(Exception):
 class Speaker(Protocol):
     """Who knows how the user wants to hear of errors, once a command runs."""
 
+    def warn(self, text: str) -> None: ...
+
     def error(self, text: str, hint: str = "", *, bare: bool = False) -> None: ...
 
 
@@ -29,6 +31,12 @@ class Voice:
             self.speaker.error(text, hint, bare=bare)
         else:
             write_error(printable(text), printable(hint), bare=bare)
+
+    def warn(self, text: str) -> None:
+        if self.speaker is not None:
+            self.speaker.warn(text)
+        else:
+            write_line(f"{label('warning', 'yellow', colour=False)} {printable(text)}")
 
 
 def write_error(text: str, hint: str = "", *, bare: bool = False, colour: bool = False) -> None:

@@ -109,6 +109,15 @@ class Authenticator:
         self._service: Challenge | None = None
         self._tokens: dict[frozenset[Scope], _Token] = {}
 
+    @property
+    def has_credentials(self) -> bool:
+        return self._credentials is not None
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a challenge was answered."""
+        return self._basic or self._service is not None
+
     def introduce(self, credentials: Credentials | None) -> None:
         """Who we are, where that is only known after the beginning."""
         self._credentials = credentials

@@ -133,6 +133,11 @@ class Client:
             clock=connection.timing.clock,
         )
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether the registry wanted to know who we are, and was satisfied."""
+        return self._authenticator.has_answered
+
     def begin(self) -> Attempts:
         """The attempts of one operation, which may be several requests."""
         return Attempts(
@@ -249,6 +254,9 @@ class Client:
         error = decode_error(response.status, await _read_start(response), context=what)
         if response.status in PASSING:
             raise self._passing(response, error)
+        if response.status == 401 and self._is_ours(str(response.url)) and not self._authenticator.has_credentials:
+            advised = f"{error.message}: log in first (layerkit login {self.host})"
+            raise type(error)(advised, details=error.details)
         raise error
 
     def _passing(self, response: aiohttp.ClientResponse, error: OCIError) -> Transient:

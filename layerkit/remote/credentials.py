@@ -1,10 +1,8 @@
 """Who we are at a registry: what docker's and podman's credential files and helpers say.
 
-Sources: docker/cli, cli/config/configfile/file.go; containers/image, docs/containers-auth.json.5.md;
-docker/docker-credential-helpers, README ("Development").
+Sources: docker/cli, cli/config/configfile/file.go; containers/image, docs/containers-auth.json.5.md.
 """
 
-import asyncio
 import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +16,9 @@ from layerkit.oci.codec import decode_json
 from layerkit.oci.errors import Unauthorized
 from layerkit.oci.reference import DOCKER_HUB, Reference
 from layerkit.remote.auth import Credentials
+from layerkit.remote.helper import ask_helper
 
 _DOCKER_HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
-_NOT_FOUND: Final = "credentials not found"
-_HELPER_SECONDS: Final = 30
 
 
 class _Entry(msgspec.Struct):
@@ -36,11 +33,6 @@ class _File(msgspec.Struct):
     auths: dict[str, _Entry] | None = None
     creds_store: str = msgspec.field(default="", name="credsStore")
     cred_helpers: dict[str, str] | None = msgspec.field(default=None, name="credHelpers")
-
-
-class _Secret(msgspec.Struct):
-    username: str = msgspec.field(name="Username")
-    secret: str = msgspec.field(name="Secret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +59,7 @@ def read_sources(environment: Mapping[str, str], authfile: Path | None = None) -
         sources.append(_read_named(Path(named), "REGISTRY_AUTH_FILE="))
     if inline := environment.get("DOCKER_AUTH_CONFIG", ""):
         sources.append(CredentialSource("DOCKER_AUTH_CONFIG", inline.encode()))
-    for path in _default_paths(environment):
+    for path in default_paths(environment):
         try:
             sources.append(CredentialSource(str(path), path.read_bytes(), bare=path.name == ".dockercfg"))
         except OSError:
@@ -92,9 +84,9 @@ async def find_credentials(reference: Reference, sources: Sequence[CredentialSou
             helper = (file.cred_helpers or {}).get(key, "")
             entry = (file.auths or {}).get(key)
             if helper:
-                found = await _ask_helper(helper, key)
-            elif file.creds_store and (entry is not None or key == _host_key(reference)):
-                found = await _ask_helper(file.creds_store, key)
+                found = await ask_helper(helper, key)
+            elif file.creds_store and (entry is not None or key == registry_keys(reference.domain)[0]):
+                found = await ask_helper(file.creds_store, key)
             else:
                 found = None
             found = found or (_of_entry(entry, source, key) if entry is not None else None)
@@ -116,7 +108,8 @@ def _decode(source: CredentialSource) -> _File:
     return decode_json(source.content, _File)
 
 
-def _default_paths(environment: Mapping[str, str]) -> Iterator[Path]:
+def default_paths(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Where credential files are that nobody named, whether there are any or not."""
     home = Path(environment.get("HOME") or "~").expanduser()
     runtime = environment.get("XDG_RUNTIME_DIR", "")
     yield Path(runtime, "containers/auth.json") if runtime else Path(f"/run/containers/{os.getuid()}/auth.json")
@@ -131,15 +124,15 @@ def _keys(reference: Reference) -> Iterator[str]:
     while "/" in path:
         yield path
         path = path.rpartition("/")[0]
-    if reference.domain == DOCKER_HUB:
-        yield from _DOCKER_HUB_KEYS
-        return
-    yield reference.domain
-    yield from (f"{scheme}://{reference.domain}{end}" for scheme in ("https", "http") for end in ("", "/v2/", "/v1/"))
+    yield from registry_keys(reference.domain)
 
 
-def _host_key(reference: Reference) -> str:
-    return _DOCKER_HUB_KEYS[0] if reference.domain == DOCKER_HUB else reference.domain
+def registry_keys(domain: str) -> tuple[str, ...]:
+    """The names under which a source may have a registry as a whole, the one that docker writes first."""
+    if domain == DOCKER_HUB:
+        return _DOCKER_HUB_KEYS
+    urls = (f"{scheme}://{domain}{end}" for scheme in ("https", "http") for end in ("", "/v2/", "/v1/"))
+    return (domain, *urls)
 
 
 def _of_entry(entry: _Entry, source: CredentialSource, key: str) -> Credentials | None:
@@ -154,40 +147,3 @@ def _of_entry(entry: _Entry, source: CredentialSource, key: str) -> Credentials 
     if not (username or entry.identity_token or entry.registry_token):
         return None
     return Credentials(username, password.rstrip("\0"), entry.identity_token, entry.registry_token)
-
-
-async def _ask_helper(name: str, server: str) -> Credentials | None:
-    """Run `docker-credential-NAME get`: the server goes in, JSON comes out."""
-    program = f"docker-credential-{name}"
-    try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            "get",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise Unauthorized(f"the credential helper {program} for {server} cannot be run: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(_HELPER_SECONDS):
-            out, err = await process.communicate(server.encode())
-    except TimeoutError:
-        raise Unauthorized(f"the credential helper {program} did not answer for {server}") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        text = (out + err).decode(errors="replace").strip()
-        if _NOT_FOUND in text:
-            return None
-        raise Unauthorized(f"the credential helper {program} failed for {server}: {text[:200]}")
-    try:
-        secret = decode_json(out, _Secret)
-    except ValueError as error:
-        raise Unauthorized(f"the credential helper {program} did not answer as one: {error}") from error
-    # This user name means that the secret is no password (docker-credential-helpers).
-    if secret.username == "<token>":
-        return Credentials(identity_token=secret.secret)
-    return Credentials(secret.username, secret.secret) if secret.username or secret.secret else None
