@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 BATCH: Final = 1024 * 1024
 """Bytes gathered before they cross to a thread: a hop costs about as much as hashing 200 KiB."""
@@ -163,18 +164,25 @@ class FileBlob:
         self.file.seek(self.start)
         left = self.stop - self.start
         while left:
-            reading = asyncio.get_running_loop().run_in_executor(None, self.file.read, min(left, BATCH))
-            try:
-                with readable_errors(f"reading blob {self.descriptor.digest}"):
-                    chunk = await asyncio.shield(reading)
-            finally:
-                # Who is cancelled closes the file; its number may then be another's, and the thread would read that.
-                if not reading.done():
-                    await asyncio.wait([reading])
+            with readable_errors(f"reading blob {self.descriptor.digest}"):
+                chunk = await run_in_thread(self.file.read, min(left, BATCH))
             if not chunk:
                 break
             left -= len(chunk)
             yield chunk
+
+
+async def run_in_thread(function: Callable[[U], T], argument: U) -> T:
+    """A call that uses an open file. Who is cancelled meanwhile still waits for its end.
+
+    For he closes the file then: its number may be another's, and the thread would go on with that.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, function, argument)
+    try:
+        return await asyncio.shield(work)
+    finally:
+        if not work.done():
+            await asyncio.wait([work])
 
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:

@@ -15,15 +15,13 @@ from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SizeInvalid
-from layerkit.oci.manifest import ImageIndex, Manifest
-from layerkit.oci.mediatype import is_layer, is_nondistributable
+from layerkit.oci.manifest import MAX_NESTING, ImageIndex, Manifest
+from layerkit.oci.mediatype import is_nondistributable
 from layerkit.oci.reference import RepositoryName, Tag
-from layerkit.oci.repository import Content, Reader, Repository
+from layerkit.oci.repository import Content, Reader, Repository, find_child
 from layerkit.progress import SILENT, Activity, Outcome, Progress, Running, Step, running
 
 BLOBS_AT_ONCE: Final = 4
-MAX_NESTING: Final = 4
-"""Indexes within indexes that are followed: nobody needs more, and whoever makes more means no good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ class Copy:
             raise ManifestInvalid(f"index {manifest.digest} is the {MAX_NESTING + 1}th within each other: too many")
         blobs = []
         for descriptor in wanted.values():
-            child = await self._child(descriptor) if isinstance(manifest.document, ImageIndex) else None
+            child = await find_child(self.source, descriptor) if isinstance(manifest.document, ImageIndex) else None
             if child is None:
                 blobs.append(descriptor)
             else:
@@ -90,15 +88,6 @@ class Copy:
             # The first failure is the reason, the others follow from it. (Not `except*`: what it raises comes out
             # within a group on some versions of Python, and bare on others.)
             raise _first(group) from None
-
-    async def _child(self, descriptor: Descriptor) -> Manifest | None:
-        """A child of an index, which may also be a blob."""
-        if is_layer(descriptor.media_type):
-            return None
-        try:
-            return await self.source.get_manifest(descriptor.digest)
-        except ManifestUnknown:
-            return None
 
     async def _blob(self, descriptor: Descriptor, places: asyncio.Semaphore) -> None:
         async with places:

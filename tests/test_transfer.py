@@ -16,7 +16,7 @@ from layerkit.oci.config import ImageConfig
 from layerkit.oci.descriptor import EMPTY, EMPTY_CONTENT, Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, SizeInvalid
-from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
+from layerkit.oci.manifest import MAX_NESTING, ImageIndex, ImageManifest, Manifest
 from layerkit.oci.mediatype import (
     DOCKER_LAYER_FOREIGN_GZIP,
     OCI_CONFIG,
@@ -30,7 +30,7 @@ from layerkit.oci.repository import Content, Repository
 from layerkit.progress import Activity, Outcome
 from layerkit.remote.client import Connection, open_client
 from layerkit.remote.repository import RemoteRegistry, RemoteRepository
-from layerkit.transfer import BLOBS_AT_ONCE, MAX_NESTING, Copy, read_content
+from layerkit.transfer import BLOBS_AT_ONCE, Copy, read_content
 from registry.app import run_server
 from registry.config import Address, Configuration
 from tests.progress import Recorded

@@ -30,7 +30,8 @@ def completion(ctx: click.Context, shell: str) -> None:
 def complete_images(incomplete: str) -> list[str]:
     """The names in the local store that begin so. Whatever keeps it from being read, there are none then."""
     from layerkit.cli.environment import data_folder  # noqa: PLC0415 - environment asks here
-    from layerkit.content.layout import IMAGE_NAME, Layout  # noqa: PLC0415
+    from layerkit.content.layout import Layout  # noqa: PLC0415
+    from layerkit.content.listed import IMAGE_NAME  # noqa: PLC0415
     from layerkit.oci.errors import OCIError  # noqa: PLC0415
     from layerkit.oci.reference import parse_reference  # noqa: PLC0415
 

@@ -22,6 +22,7 @@ from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
+from layerkit.content.listed import IMAGE_NAME, REF_NAME, ListedRepository, names_of
 from layerkit.files import (
     BATCH,
     FileBlob,
@@ -45,7 +46,6 @@ from layerkit.oci.errors import (
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
-    ManifestUnknown,
     NameUnknown,
     SizeInvalid,
 )
@@ -56,8 +56,6 @@ from layerkit.oci.repository import Content, Page, page_of
 
 T = TypeVar("T")
 
-REF_NAME: Final = "org.opencontainers.image.ref.name"
-IMAGE_NAME: Final = "io.containerd.image.name"
 _MARKER: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -83,12 +81,15 @@ class Layout:
         if not marker.version.startswith("1."):
             raise NameUnknown(f"{root} is an OCI image layout of version {marker.version}, expected 1.0.0")
 
+    @property
+    def place(self) -> str:
+        return str(self.root)
+
     def repository(self, name: RepositoryName) -> "LayoutRepository":
         return LayoutRepository(name, self)
 
     async def list_repositories(self, *, limit: int | None = None, last: str = "") -> Page[RepositoryName]:
-        names = {name for entry in self.entries() if (name := _full_name(entry)[0])}
-        return page_of(names, limit=limit, last=last)
+        return page_of(names_of(self.entries()), limit=limit, last=last)
 
     def hold(self, digests: Iterable[Digest]) -> None:
         """Content that whoever calls is about to write, or to find here, and counts on from now on."""
@@ -210,9 +211,13 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutRepository:
+class LayoutRepository(ListedRepository):
     name: RepositoryName
     layout: Layout
+
+    @property
+    def listing(self) -> Layout:
+        return self.layout
 
     async def stat_blob(self, digest: Digest) -> Descriptor:
         self.layout.hold([digest])
@@ -234,19 +239,6 @@ class LayoutRepository:
             size = os.fstat(file.fileno()).st_size
             start, stop = part.resolve(size) if part else (0, size)
             yield FileBlob(Descriptor(media_type=OCTET_STREAM, digest=digest, size=size), start, stop, file)
-
-    async def stat_manifest(self, reference: Tag | Digest) -> Descriptor:
-        return (await self.get_manifest(reference)).descriptor
-
-    async def get_manifest(self, reference: Tag | Digest) -> Manifest:
-        digest = reference if isinstance(reference, Digest) else self._tags().get(reference)
-        if digest is None:
-            raise self._manifest_unknown(reference)
-        self.layout.hold([digest])
-        manifest = self.layout.read_manifest(digest)
-        if manifest is None:
-            raise self._manifest_unknown(reference)
-        return manifest
 
     async def put_blob(self, descriptor: Descriptor, content: Content) -> None:
         async with self.open_upload(await self.start_upload(algorithm=descriptor.digest.algorithm)) as upload:
@@ -313,7 +305,7 @@ class LayoutRepository:
         await asyncio.to_thread(self._list_manifest, manifest, tags, set(required))
 
     async def delete_blob(self, digest: Digest) -> None:
-        for manifest in self._reachable():
+        for manifest in self.reachable():
             if digest in required_digests(manifest.document):
                 raise Denied(f"blob {digest} is needed by manifest {manifest.digest}: delete that first")
         await self.stat_blob(digest)
@@ -322,57 +314,24 @@ class LayoutRepository:
     async def delete_manifest(self, digest: Digest) -> None:
         await self.stat_manifest(digest)
         with self.layout.changed_entries() as entries:
-            entries[:] = [entry for entry in entries if entry.digest != digest or not self._owns(entry)]
+            entries[:] = [entry for entry in entries if entry.digest != digest or not self.owns(entry)]
             is_needed = any(entry.digest == digest for entry in entries) or any(
-                digest in required_digests(manifest.document) for manifest in self._reachable()
+                digest in required_digests(manifest.document) for manifest in self.reachable()
             )
         # An index, perhaps of another name, may have it as a child.
         if not is_needed:
             self.layout.remove(digest)
 
     async def delete_tag(self, tag: Tag) -> None:
-        digest = self._tags().get(tag)
+        digest = self.tags().get(tag)
         if digest is None:
-            raise self._manifest_unknown(tag)
+            raise self.manifest_unknown(tag)
         manifest = await self.get_manifest(digest)
         with self.layout.changed_entries() as entries:
-            entries[:] = [entry for entry in entries if self._tag_of(entry) != tag]
+            entries[:] = [entry for entry in entries if self.tag_of(entry) != tag]
             # The manifest stays, so it must stay listed.
             if not any(entry.digest == digest for entry in entries):
                 entries.append(manifest.descriptor)
-
-    async def list_tags(self, *, limit: int | None = None, last: str = "") -> Page[Tag]:
-        if not self._tags() and not any(self._owns(entry) for entry in self.layout.entries()):
-            raise NameUnknown(f"{self.name or 'any image'} is not in {self.layout.root}")
-        return page_of(list(self._tags()), limit=limit, last=last)
-
-    async def list_referrers(
-        self, digest: Digest, *, artifact_types: Sequence[str] = (), limit: int | None = None, last: str = ""
-    ) -> Page[Descriptor]:
-        found: dict[Digest, Descriptor] = {}
-        for manifest in self._reachable():
-            subject = manifest.document.subject
-            if subject is not None and subject.digest == digest:
-                pointer = manifest.pointer()
-                if not artifact_types or pointer.artifact_type in artifact_types:
-                    found[manifest.digest] = pointer
-        page = page_of(list(found), limit=limit, last=last)
-        return Page(tuple(found[item] for item in page.items), page.last)
-
-    def _reachable(self) -> Iterator[Manifest]:
-        """Every manifest of the layout, the children of indexes included."""
-        waiting = [entry.digest for entry in self.layout.entries()]
-        seen: set[Digest] = set()
-        while waiting:
-            digest = waiting.pop()
-            if digest in seen:
-                continue
-            seen.add(digest)
-            manifest = self.layout.read_manifest(digest)
-            if manifest is not None:
-                yield manifest
-                if isinstance(manifest.document, ImageIndex):
-                    waiting += [child.digest for child in manifest.document.references()]
 
     def _list_manifest(self, manifest: Manifest, tags: Sequence[Tag], children: set[Digest]) -> None:
         with self.layout.changed_entries() as entries:
@@ -380,7 +339,7 @@ class LayoutRepository:
             entries[:] = [
                 entry
                 for entry in entries
-                if self._tag_of(entry) not in tags and not (entry.digest in children and not entry.annotations)
+                if self.tag_of(entry) not in tags and not (entry.digest in children and not entry.annotations)
             ]
             if tags:
                 entries[:] = [e for e in entries if e.digest != manifest.digest or e.annotations]
@@ -394,27 +353,11 @@ class LayoutRepository:
             annotations[IMAGE_NAME] = f"{self.name}:{tag}"
         return msgspec.structs.replace(manifest.descriptor, annotations=annotations)
 
-    def _tags(self) -> dict[Tag, Digest]:
-        return {tag: entry.digest for entry in self.layout.entries() if (tag := self._tag_of(entry))}
-
-    def _tag_of(self, entry: Descriptor) -> Tag | None:
-        if not self.name:
-            return Tag(entry.annotations[REF_NAME]) if REF_NAME in entry.annotations else None
-        name, tag = _full_name(entry)
-        return tag if name == self.name else None
-
-    def _owns(self, entry: Descriptor) -> bool:
-        return not self.name or self._tag_of(entry) is not None or not entry.annotations
-
     def _upload_path(self, upload: str) -> Path:
         algorithm, _, number = upload.partition("-")
         if algorithm not in ALGORITHMS or not number.isalnum():
             raise BlobUploadUnknown(f"no upload {upload[:80]!r} in {self.layout.root}")
         return self.layout.root / "blobs" / f".upload-{upload}"
-
-    def _manifest_unknown(self, reference: Tag | Digest) -> ManifestUnknown:
-        name = f"{self.name}{'@' if isinstance(reference, Digest) else ':'}{reference}" if self.name else reference
-        return ManifestUnknown(f"{name} is not in {self.layout.root}")
 
 
 @dataclass(slots=True)
@@ -445,13 +388,6 @@ class LayoutUpload:
             await self._file.discard()
         finally:
             self._path.unlink(missing_ok=True)
-
-
-def _full_name(entry: Descriptor) -> tuple[RepositoryName, Tag | None]:
-    """Name and tag of an entry with a full name, `registry.example/acme/web:1`; of any other an empty name."""
-    name, _, tag = entry.annotations.get(IMAGE_NAME, "").rpartition(":")
-    is_tagged = name and "/" not in tag and "@" not in name
-    return (RepositoryName(name), Tag(tag)) if is_tagged else (RepositoryName(""), None)
 
 
 def _content_of(raw: bytes) -> Callable[[int], AsyncIterator[bytes]]:

@@ -98,7 +98,7 @@ class Header(NamedTuple):
 
 def exceeds(limits: Limits, name: str, what: str) -> LayerError:
     """What to raise where `what` is above the limit of that name."""
-    return LayerError(f"{what}, above the limit `{name}` of {getattr(limits, name)}: raise it if you trust the layer")
+    return LayerError(f"{what}, above the limit `{name}` of {getattr(limits, name)}: raise it if you trust its origin")
 
 
 def decompress(file: BinaryIO, media_type: str, limits: Limits = DEFAULT_LIMITS) -> Generator[bytes, None, None]:
@@ -322,7 +322,7 @@ def iter_headers(tape: Tape, limits: Limits = DEFAULT_LIMITS) -> Generator[Heade
             continue
         entries += 1
         if entries > limits.entries:
-            raise exceeds(limits, "entries", f"the layer has at least {entries} entries")
+            raise exceeds(limits, "entries", f"the tar has at least {entries} entries")
         header = _parse_header(block, size, records, names, start, tape.position)
         yield header
         if header.stored_size:
@@ -477,8 +477,8 @@ def _time(records: Mapping[bytes, bytes], default: int, start: int) -> int:
 
 
 def _broken(start: int, why: str) -> LayerError:
-    return LayerError(f"the layer's tar is broken at byte {start}: {why}; fetch it again, or have it made anew")
+    return LayerError(f"the tar is broken at byte {start}: {why}; fetch it again, or have it made anew")
 
 
 def _ends_early(where: str) -> LayerError:
-    return LayerError(f"the layer ends early, {where}: fetch it again")
+    return LayerError(f"the content ends early, {where}: fetch it again")

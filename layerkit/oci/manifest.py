@@ -31,6 +31,10 @@ MAX_SIZE: Final = 4 * 1024 * 1024
 """Bytes that every registry and client takes (distribution-spec, "Pushing Manifests")."""
 
 
+MAX_NESTING: Final = 4
+"""Indexes within indexes that are followed: nobody needs more, and whoever makes more means no good."""
+
+
 class _Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     # None stands for JSON's null, which Go programs write for an empty list or map.
     schema_version: int = 0

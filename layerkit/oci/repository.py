@@ -14,8 +14,9 @@ from typing import BinaryIO, Generic, Protocol, TypeVar
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, new_hash
-from layerkit.oci.errors import DigestInvalid, SizeInvalid
+from layerkit.oci.errors import DigestInvalid, ManifestUnknown, SizeInvalid
 from layerkit.oci.manifest import Manifest
+from layerkit.oci.mediatype import is_layer
 from layerkit.oci.reference import Reference, RepositoryName, Tag
 
 T = TypeVar("T")
@@ -158,6 +159,16 @@ class Registry(Protocol):
 
 OpenRegistry = Callable[[Reference], AbstractAsyncContextManager[Registry]]
 """How the registry of a reference is reached, by whoever has no business with its address and credentials."""
+
+
+async def find_child(source: Reader, descriptor: Descriptor) -> Manifest | None:
+    """A child of an index; None where that is a blob (BuildKit's cache), or is not there."""
+    if is_layer(descriptor.media_type):
+        return None
+    try:
+        return await source.get_manifest(descriptor.digest)
+    except ManifestUnknown:
+        return None
 
 
 async def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncIterator[bytes]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from layerkit.content.layout import IMAGE_NAME, REF_NAME, Layout, LayoutRepository
+from layerkit.content.layout import Layout, LayoutRepository
+from layerkit.content.listed import IMAGE_NAME, REF_NAME
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.config import ImageConfig
 from layerkit.oci.descriptor import Descriptor
