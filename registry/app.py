@@ -16,7 +16,8 @@ import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,13 +25,16 @@ from typing import Final
 from aiohttp import web
 
 from layerkit.files import replace_file, sync_folder
-from layerkit.oci.errors import StorageFull
+from layerkit.oci.errors import OCIError, StorageFull
 from registry.config import Address, Configuration, LogFormat, LogLevel
 from registry.handlers.authorize import Entrance
 from registry.handlers.dispatch import Check, Dispatcher
+from registry.handlers.limits import Limits
 from registry.handlers.proxies import Proxies
 from registry.handlers.redirect import Redirect
 from registry.handlers.server import HTTPServer
+from registry.jobs.schedule import repeat
+from registry.jobs.uploads import expire_uploads
 from registry.local import LocalRegistry
 from registry.logs import RequestLog
 from registry.metadata.sqlite import SQLiteDatabase
@@ -44,6 +48,8 @@ LAYOUT_VERSION: Final = "1"
 _BACKLOG: Final = 1024
 _LEAST_FREE: Final = 16 * 1024 * 1024
 _RESTART_SECONDS: Final = 1.0
+_MOST_SECONDS_BETWEEN: Final = 3600.0
+"""Two looks for abandoned uploads."""
 _CLOSING_SECONDS: Final = 1.0
 """For answers that are on their way out when all requests have been handled."""
 
@@ -60,8 +66,8 @@ class StartError(Exception):
 async def open_registry(root: Path) -> AsyncIterator[LocalRegistry]:
     """The registry whose data is in `root`, which is made where it does not exist. Raises StartError, OCIError."""
     with own_folder(root):
-        async with _open_drivers(root) as (registry, *_):
-            yield registry
+        async with _open_drivers(root) as drivers:
+            yield drivers.registry
 
 
 @asynccontextmanager
@@ -71,7 +77,8 @@ async def open_index(root: Path) -> AsyncIterator[SQLiteDatabase]:
         with own_folder(root):
             pass
     _check_version(root)
-    database = SQLiteDatabase(root / "registry.db")
+    with _opening(root):
+        database = SQLiteDatabase(root / "registry.db")
     try:
         yield database
     finally:
@@ -122,6 +129,9 @@ async def serve(configuration: Configuration, announce: Announce, inherited: Seq
                 check_files(configuration.users, configuration.root)
             sockets = list(inherited) or listen_for_each(configuration.listen, configuration.workers)
             folder = None
+            # What is wrong with the folder is told once, and not by each worker again and again.
+            async with _open_drivers(configuration.root):
+                pass
             if configuration.metrics is not None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registry-metrics-")))
                 await stack.enter_async_context(_serve_metrics(configuration.metrics, partial(expose_folder, folder)))
@@ -177,9 +187,21 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
+@dataclass(frozen=True, slots=True)
+class _Drivers:
+    """Of an open data folder."""
+
+    storage: FilesystemStorage
+    database: SQLiteDatabase
+    registry: LocalRegistry
+    checks: dict[str, Check]
+
+
 @asynccontextmanager
-async def _open_drivers(root: Path) -> AsyncIterator[tuple[LocalRegistry, dict[str, Check], SQLiteDatabase]]:
-    database = SQLiteDatabase(root / "registry.db")
+async def _open_drivers(root: Path) -> AsyncIterator[_Drivers]:
+    with _opening(root):
+        storage = FilesystemStorage(root)
+        database = SQLiteDatabase(root / "registry.db")
 
     async def check_index() -> None:
         await database.row("SELECT 1 FROM repositories LIMIT 1")
@@ -192,9 +214,24 @@ async def _open_drivers(root: Path) -> AsyncIterator[tuple[LocalRegistry, dict[s
             raise StorageFull("the folder cannot be written to")
 
     try:
-        yield LocalRegistry(FilesystemStorage(root), database), {"index": check_index, "store": check_store}, database
+        checks: dict[str, Check] = {"index": check_index, "store": check_store}
+        yield _Drivers(storage, database, LocalRegistry(storage, database), checks)
     finally:
         await database.close()
+
+
+@contextlib.contextmanager
+def _opening(root: Path) -> Iterator[None]:
+    """Whatever keeps the data folder from being opened, with the folder and the fix. Raises StartError."""
+    try:
+        yield
+    except (OCIError, OSError) as error:
+        reason = error.message if isinstance(error, OCIError) else f"{os.strerror(error.errno or 0)} ({error.filename})"
+        found = os.statvfs(root)
+        free = found.f_bavail * found.f_frsize
+        # SQLite has one error for all that a disk may do.
+        hint = f". Only {free // 1024} KiB are free there: free space and start again" if free < _LEAST_FREE else ""
+        raise StartError(f"cannot open the registry's data in {root}: {reason}{hint}") from error
 
 
 @asynccontextmanager
@@ -205,19 +242,22 @@ async def _run_worker(
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
     proxies = Proxies(configuration.trusted_proxies, public_url=configuration.public_url)
-    async with _open_drivers(configuration.root) as (registry, checks, database):
+    async with AsyncExitStack() as stack:
+        drivers = await stack.enter_async_context(_open_drivers(configuration.root))
         dispatcher = Dispatcher(
-            registry,
+            drivers.registry,
             observers=observers,
-            checks=checks,
-            state=database.state,
+            checks=drivers.checks,
+            state=drivers.database.state,
             warnings=configuration.warnings,
             proxies=proxies,
-            entrance=_open_entrance(configuration, database, proxies),
+            entrance=_open_entrance(configuration, drivers.database, proxies),
             redirect=_redirect(configuration),
+            limits=Limits(requests=configuration.limits.requests, uploads=configuration.limits.uploads),
         )
         runner = web.ServerRunner(HTTPServer(dispatcher), shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()
+        await stack.enter_async_context(_expire_uploads(configuration, drivers.storage))
         sites = [web.SockSite(runner, listening, backlog=_BACKLOG, ssl_context=context) for listening in sockets]
         try:
             for site in sites:
@@ -228,6 +268,12 @@ async def _run_worker(
             await dispatcher.drain(configuration.drain_seconds)
         finally:
             await runner.cleanup()
+
+
+def _expire_uploads(configuration: Configuration, storage: FilesystemStorage) -> AbstractAsyncContextManager[None]:
+    seconds = configuration.upload_seconds
+    job = partial(expire_uploads, storage, seconds=seconds)
+    return repeat(job, seconds=min(seconds / 10, _MOST_SECONDS_BETWEEN), name="removing abandoned uploads")
 
 
 def _open_entrance(configuration: Configuration, database: SQLiteDatabase, proxies: Proxies) -> Entrance | None:
@@ -354,7 +400,8 @@ def own_folder(root: Path) -> Iterator[None]:
             raise StartError(
                 f"another registry is running on {root}: stop it, or give this one another --root"
             ) from None
-        _check_version(root)
+        with _opening(root):
+            _check_version(root)
         yield
     finally:
         os.close(lock)

@@ -107,6 +107,8 @@ class LocalRepository:
             await upload.commit(descriptor.digest)
 
     async def mount_blob(self, digest: Digest, source: RepositoryName | None) -> bool:
+        self._storage.check_room()
+
         async def mount(queries: Queries) -> bool:
             if source is None:
                 size = await blobs.find_blob_anywhere(queries, digest)
@@ -119,6 +121,7 @@ class LocalRepository:
         return await self._database.write(mount)
 
     async def start_upload(self, *, algorithm: str = "sha256") -> str:
+        self._storage.check_room()
         # The id says which digest to take as the bytes come: it needs no row, and any worker can go on with it.
         upload = f"{algorithm}-{secrets.token_urlsafe(18)}"
         await self._storage.start(UploadKey(self.name, upload))
@@ -141,6 +144,7 @@ class LocalRepository:
         if len(manifest.raw) > MAX_SIZE:
             raise ManifestTooLarge(f"the manifest has {len(manifest.raw)} bytes, {MAX_SIZE} are allowed")
         required = required_digests(manifest.document)
+        self._storage.check_room()
 
         async def put(queries: Queries) -> None:
             now = int(self._clock())

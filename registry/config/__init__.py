@@ -14,6 +14,7 @@
 from registry.config.values import (
     Address,
     Configuration,
+    Limits,
     LogFormat,
     LogLevel,
     Redirect,
@@ -22,4 +23,4 @@ from registry.config.values import (
     parse_address,
 )
 
-__all__ = ["Address", "Configuration", "LogFormat", "LogLevel", "Redirect", "Tls", "Users", "parse_address"]
+__all__ = ["Address", "Configuration", "Limits", "LogFormat", "LogLevel", "Redirect", "Tls", "Users", "parse_address"]

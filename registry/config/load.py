@@ -22,7 +22,7 @@ from registry.config.shape import (
     TlsSection,
     section_of,
 )
-from registry.config.values import Address, Configuration, Redirect, Tls, Users
+from registry.config.values import Address, Configuration, Limits, Redirect, Tls, Users
 from registry.policy.access import ALL_ACTIONS, ANONYMOUS, EVERY_REPOSITORY, SIGNED_IN, Access, Action, Rule
 
 _PREFIX: Final = "LAYERKIT_REGISTRY_"
@@ -66,6 +66,8 @@ def load_configuration(
         users=_to_users(merged.auth) if merged.auth else None,
         tls=_to_tls(merged.tls) if merged.tls else None,
         redirect=_to_redirect(merged.redirect) if merged.redirect else None,
+        limits=Limits(requests=merged.limits.requests, uploads=merged.limits.uploads),
+        upload_seconds=int(merged.uploads.expire.total_seconds()),
     )
     return replace(
         configuration,

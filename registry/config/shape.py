@@ -171,6 +171,15 @@ class RedirectSection(Section):
     clients: ListOf[_Network] = Field(default=(), alias="from")
 
 
+class LimitsSection(Section):
+    requests: Annotated[Integer, Field(ge=1)] | None = None
+    uploads: Annotated[Integer, Field(ge=1)] | None = None
+
+
+class UploadsSection(Section):
+    expire: Annotated[timedelta, _parse_seconds(timedelta(minutes=10), timedelta(days=365))] = timedelta(days=1)
+
+
 class ConfigurationFile(Section):
     root: _Path | None = None
     listen: _Address | None = None
@@ -184,6 +193,8 @@ class ConfigurationFile(Section):
     auth: AuthSection | None = None
     tls: TlsSection | None = None
     redirect: RedirectSection | None = None
+    limits: LimitsSection = Field(default_factory=LimitsSection)
+    uploads: UploadsSection = Field(default_factory=UploadsSection)
 
 
 def section_of(annotation: Any) -> type[Section] | None:

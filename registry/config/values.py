@@ -70,11 +70,20 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of each worker: how many requests, and how many of them with a blob, it answers at once. None is no limit."""
+
+    requests: int | None = None
+    uploads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """`root` is the data folder. `drain_seconds` is what running requests have when the server ends. `metrics` is
     where Prometheus finds them, None for nowhere. `warnings` go out with every answer (RFC 7234, Warning: 299).
     A client's address is taken from X-Forwarded-For where the peer is one of the `trusted_proxies`. `public_url` is
-    what clients call this registry, empty where their requests tell. Without `users` everybody may do everything."""
+    what clients call this registry, empty where their requests tell. Without `users` everybody may do everything.
+    Uploads to which nothing is written for `upload_seconds` are removed."""
 
     root: Path
     listen: Address = Address()
@@ -89,6 +98,8 @@ class Configuration:
     users: Users | None = None
     tls: Tls | None = None
     redirect: Redirect | None = None
+    limits: Limits = Limits()
+    upload_seconds: int = 24 * 60 * 60
 
     def to_json(self) -> str:
         """For a worker process. It may hold a secret."""

@@ -17,7 +17,8 @@ from layerkit.oci.errors import OCIError, RangeInvalid
 from layerkit.oci.mediatype import OCTET_STREAM
 from layerkit.oci.repository import BlobReader, Repository
 from layerkit.oci.request import DeleteBlob, GetBlob, HeadBlob
-from registry.handlers.errors import API_VERSION, error_response
+from registry.handlers.errors import error_response
+from registry.handlers.headers import COMMON_HEADERS
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ async def _send(http: web.BaseRequest, blob: BlobReader, *, is_part: bool) -> we
     status = 206 if is_part else 200
     if blob.file is not None and length <= _INLINE:
         return web.Response(status=status, headers=headers, body=_read(blob.file, blob))
-    response = web.StreamResponse(status=status, headers={**headers, **API_VERSION})
+    response = web.StreamResponse(status=status, headers=headers)
     async with _begun(http, response):
         await _write(http, response, blob)
     return response
@@ -116,7 +117,7 @@ async def _send_parts(
         "Content-Type": f"multipart/byteranges; boundary={boundary}",
         "Content-Length": str(length),
     }
-    response = web.StreamResponse(status=206, headers={**headers, **API_VERSION})
+    response = web.StreamResponse(status=206, headers=headers)
     async with _begun(http, response):
         for head, part in zip(heads, parts, strict=True):
             await response.write(head)
@@ -141,6 +142,7 @@ async def _begun(http: web.BaseRequest, response: web.StreamResponse) -> AsyncIt
     another response would be read as the rest of this one."""
     # Whoever only wanted what can be had at once (Dispatcher.answer_at_once) turns back here: nothing was sent yet.
     await asyncio.sleep(0)
+    response.headers.extend(http[COMMON_HEADERS])
     await response.prepare(http)
     try:
         yield

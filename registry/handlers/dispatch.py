@@ -43,7 +43,9 @@ from layerkit.oci.request import (
 from registry.handlers import blobs, lists, manifests, uploads
 from registry.handlers.answers import Answer, RememberedAnswers, State, serialize
 from registry.handlers.authorize import TOKEN_PATH, Entrance
-from registry.handlers.errors import API_VERSION, error_response, unexpected_response
+from registry.handlers.errors import ErrorResponse, error_response, unexpected_response
+from registry.handlers.headers import COMMON_HEADERS, common_headers
+from registry.handlers.limits import Crowd, Limits
 from registry.handlers.proxies import Proxies
 from registry.handlers.redirect import Redirect
 from registry.handlers.token import answer_token
@@ -124,6 +126,7 @@ class Dispatcher:
         entrance: Entrance | None = None,
         redirect: Redirect | None = None,
         state: State | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._registry = registry
         self._entrance = entrance
@@ -133,32 +136,33 @@ class Dispatcher:
         # Where blobs are depends on who asks.
         self._remembered = _REMEMBERED - {GetBlob} if redirect is not None else _REMEMBERED
         self._checks = checks or {}
-        self._warnings = [f'299 - "{_escape(text)}"' for text in warnings]
+        self._common_headers = common_headers(warnings)
         self._proxies = proxies or Proxies()
         self._id_prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
-        self._in_flight = 0
+        self._crowd = Crowd(limits or Limits())
         self._drained: asyncio.Event | None = None
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
-        self._in_flight += 1
         exchange = self._receive(http)
+        self._crowd.enter(exchange.call)
+        http[COMMON_HEADERS] = self._common_headers
         for observer in self._observers:
             observer.began(exchange.kind)
         response: web.StreamResponse | None = None
         try:
             response = await self._answer(http, exchange)
             if not response.prepared:
-                self._add_headers(response)
+                response.headers.extend(self._common_headers)
             if self._drained is not None or (response.status >= 400 and "Expect" in http.headers):
                 # Who waits for `100 Continue` and hears an error may send its body all the same, or not: what comes
                 # next on this connection could be either.
                 response.force_close()
             return response
         finally:
-            self._in_flight -= 1
-            if self._drained is not None and not self._in_flight:
+            self._crowd.leave(exchange.call)
+            if self._drained is not None and self._crowd.is_empty:
                 self._drained.set()
             # In any case, a client that is gone included: whoever counts what began counts what ended.
             # 499 is what others log for a client that did not wait for its answer.
@@ -201,7 +205,7 @@ class Dispatcher:
     def _answer_afresh(self, http: web.BaseRequest, exchange: _Exchange) -> Answer:
         response = run_through(self._answer(http, exchange))
         assert isinstance(response, web.Response)  # noqa: S101 - whoever streams waits before
-        self._add_headers(response)
+        response.headers.extend(self._common_headers)
         answer = serialize(response, is_head=http.method == "HEAD")
         if (
             self._answers is not None
@@ -219,7 +223,7 @@ class Dispatcher:
         Connections are closed with their next answer. The HTTP server's own shutdown would not read on.
         """
         self._drained = asyncio.Event()
-        if self._in_flight:
+        if not self._crowd.is_empty:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), seconds)
 
@@ -236,21 +240,26 @@ class Dispatcher:
         return _Exchange(call, _KINDS[type(call)])
 
     async def _answer(self, http: web.BaseRequest, exchange: _Exchange) -> web.StreamResponse:
+        response = await self._respond(http, exchange)
+        if isinstance(response, ErrorResponse):
+            exchange.error = response.code
+        return response
+
+    async def _respond(self, http: web.BaseRequest, exchange: _Exchange) -> web.StreamResponse:
         try:
             if exchange.refusal is not None:
                 raise exchange.refusal
             if exchange.call is not None:
+                self._crowd.check(exchange.call)
                 return await self._enter(http, exchange.call, exchange)
             if exchange.kind == "token" and self._entrance is not None:
-                return await self._give_token(http, exchange, self._entrance)
+                return await _give_token(http, self._entrance)
             return await self._health()
         except OCIError as error:
-            exchange.error = error.code
             return error_response(error)
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must still be answered as the spec says
-            exchange.error = "UNKNOWN"
             return unexpected_response(error, http)
 
     async def _enter(self, http: web.BaseRequest, call: Request, exchange: _Exchange) -> web.StreamResponse:
@@ -259,17 +268,9 @@ class Dispatcher:
         try:
             caller = await self._entrance.admit(http, call)
         except OCIError as error:
-            exchange.error = error.code
             return self._entrance.refuse(http, call, error)
         exchange.user = caller.name
         return await self._handle(http, *await self._entrance.narrow(caller, call, self._registry))
-
-    async def _give_token(self, http: web.BaseRequest, exchange: _Exchange, entrance: Entrance) -> web.StreamResponse:
-        try:
-            return await answer_token(http, entrance)
-        except OCIError as error:
-            exchange.error = error.code
-            return entrance.refuse_token(error)
 
     async def _handle(self, http: web.BaseRequest, call: Request, registry: Registry) -> web.StreamResponse:
         match call:
@@ -302,11 +303,6 @@ class Dispatcher:
             headers={"Cache-Control": "no-store"},
         )
 
-    def _add_headers(self, response: web.StreamResponse) -> None:
-        response.headers.update(API_VERSION)
-        for warning in self._warnings:
-            response.headers.add("Warning", warning)
-
     def _tell(self, http: web.BaseRequest, exchange: _Exchange, status: int, sent: int, seconds: float) -> None:
         if not self._observers:
             return
@@ -333,6 +329,13 @@ class Dispatcher:
             observer.ended(observation)
 
 
+async def _give_token(http: web.BaseRequest, entrance: Entrance) -> web.StreamResponse:
+    try:
+        return await answer_token(http, entrance)
+    except OCIError as error:
+        return entrance.refuse_token(error)
+
+
 def _is_plain(http: web.BaseRequest) -> bool:
     return "Range" not in http.headers and "If-None-Match" not in http.headers
 
@@ -347,7 +350,3 @@ def _parse(method: str, path: str, query: str) -> Request:
 
 
 _parse_short = lru_cache(maxsize=4096)(parse_request)
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -18,17 +18,21 @@ from layerkit.oci.errors import (
 
 logger = logging.getLogger(__name__)
 
-API_VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
-"""On every response: some clients take a host without it for no registry."""
-
 _RETRY_SECONDS: Final = "1"
 
 
-def error_response(error: OCIError, headers: Mapping[str, str] | None = None) -> web.Response:
-    """The response of `error`, with whatever headers its status asks for."""
-    response = web.Response(
-        status=error.status, body=encode_error(error), content_type="application/json", headers=headers
-    )
+class ErrorResponse(web.Response):
+    """The response of `error`, with whatever headers its status asks for. `code` is for the log."""
+
+    def __init__(self, error: OCIError, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(
+            status=error.status, body=encode_error(error), content_type="application/json", headers=headers
+        )
+        self.code = error.code
+
+
+def error_response(error: OCIError, headers: Mapping[str, str] | None = None) -> ErrorResponse:
+    response = ErrorResponse(error, headers)
     if isinstance(error, MethodUnsupported):
         response.headers["Allow"] = ", ".join(str(method) for method in error.details)
     if isinstance(error, BlobInUse):
@@ -38,7 +42,7 @@ def error_response(error: OCIError, headers: Mapping[str, str] | None = None) ->
     return response
 
 
-def unexpected_response(error: Exception, request: web.BaseRequest) -> web.Response:
+def unexpected_response(error: Exception, request: web.BaseRequest) -> ErrorResponse:
     """A fault of ours: the client learns that it is, the log learns everything."""
     logger.error("fault at %s %s", request.method, request.raw_path, exc_info=error)
     return error_response(Unknown("the registry failed at this request; its log says why"))

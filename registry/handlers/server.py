@@ -14,12 +14,16 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from layerkit.oci.errors import OCIError, Unsupported
 from registry.handlers.dispatch import Dispatcher
-from registry.handlers.errors import API_VERSION, error_response
+from registry.handlers.errors import error_response
+from registry.handlers.headers import API_VERSION
 
 _READ_BUFFER: Final = 256 * 1024
 _IDLE_SECONDS: Final = 75.0
-_LINGERING_SECONDS: Final = 3.0
+_LINGERING_SECONDS: Final = 30.0
 """For which the rest of a body that nobody wants is read, so that its sender gets to read the error."""
+
+_LINGERING_SECONDS_IF_WARNED: Final = 3.0
+"""The same for one who asked before (`Expect`), and should not send it at all."""
 
 
 class _MalformedRequest(Unsupported):
@@ -78,6 +82,19 @@ class _Connection(web.RequestHandler):
         self.transport.write(answer)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        task = self._task_handler
+        super().connection_lost(exc)
+        if task is not None and not self._request_in_progress:
+            # It may be waiting for the rest of a body, which will not come.
+            task.cancel()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        self._lingering_time = _LINGERING_SECONDS_IF_WARNED if "Expect" in request.headers else _LINGERING_SECONDS
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

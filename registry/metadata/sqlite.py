@@ -64,10 +64,12 @@ class SQLiteDatabase(_Connection):
     def __init__(self, path: Path) -> None:
         if apsw.SQLITE_VERSION_NUMBER < MINIMUM_SQLITE:
             raise Unavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt its database: install apsw >= 3.54")
-        with _readable_errors():
+        try:
             self._writer = _connect(path)
             _migrate(self._writer)
             reader = _connect(path)
+        except apsw.Error as error:
+            raise _explain(error) from error
         super().__init__(reader)
         self._reader = reader
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -187,14 +189,20 @@ def _readable_errors() -> Iterator[None]:
 
 
 def _readable(error: apsw.Error) -> Exception:
-    """What a client may read of a failure of the index; a mistake of ours stays what it is."""
+    """What a client may read of a failure of the index, and the log all of it; a mistake of ours stays what it is."""
+    explained = _explain(error)
+    if type(explained) is OCIError:
+        logger.error("the index failed", exc_info=error)
+    return explained
+
+
+def _explain(error: apsw.Error) -> Exception:
     match error:
         case apsw.FullError():
             return StorageFull("the registry's index is full (no space left on device): free space and try again")
         case apsw.BusyError() | apsw.LockedError():
             return Unavailable("the registry's index is busy: try again")
         case apsw.IOError() | apsw.CorruptError() | apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.NotADBError():
-            logger.error("the index failed", exc_info=error)
             return OCIError(f"the registry's index failed: {error}")
         case _:
             return error

@@ -7,6 +7,7 @@ Source: docs/storage-layout.md.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -25,7 +26,7 @@ from registry.storage.interface import StoredBlob, UploadKey
 
 _PLACE: Final = "the registry's store"
 _RESERVE: Final = 16 * 1024 * 1024
-"""Bytes that uploads leave free, because what deletes and collects writes to the index first."""
+"""Bytes that pushes leave free, because what deletes and collects writes to the index first."""
 
 _REMEMBERED_UPLOADS: Final = 1024
 _UPLOAD_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -88,8 +89,19 @@ class FilesystemStorage:
                     status = entry.stat()
                     yield StoredBlob(Digest(f"{algorithm}:{entry.name}"), status.st_size, status.st_mtime)
 
+    async def expire_uploads(self, before: float) -> int:
+        return await asyncio.to_thread(self._expire_uploads, before)
+
+    def _expire_uploads(self, before: float) -> int:
+        removed = 0
+        with readable_errors(_PLACE):
+            for entry in _scan(self._uploads):
+                with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                    removed += entry.stat().st_mtime < before and _remove_abandoned(self._uploads / entry.name, before)
+        return removed
+
     def check_room(self) -> None:
-        """Raises StorageFull where uploads have no room left."""
+        """As the protocol has it."""
         with readable_errors(_PLACE):
             found = os.statvfs(self._uploads)
             if found.f_bavail * found.f_frsize < _RESERVE:
@@ -170,6 +182,19 @@ def _open_locked(path: Path, key: UploadKey) -> int:
         os.close(fd)
         raise gone
     return fd
+
+
+def _remove_abandoned(path: Path, before: float) -> bool:
+    """Under the upload's lock: it may have been gone on with just now. Raises BlockingIOError where it is open."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_mtime >= before or not _is_same_file(fd, path):
+            return False
+        path.unlink()
+    finally:
+        os.close(fd)
+    return True
 
 
 def _is_same_file(fd: int, path: Path) -> bool:

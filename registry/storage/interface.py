@@ -1,4 +1,4 @@
-"""What a driver of the store does: nine verbs, of which four belong to an open upload.
+"""What a driver of the store does: eleven verbs, of which four belong to an open upload.
 
 A blob that `commit` answered for is durable: it survives the loss of power. Whatever the index says of a blob is
 written after that, so the index may lag the store, and never leads it.
@@ -55,6 +55,13 @@ class Storage(Protocol):
 
     def open(self, digest: Digest) -> BinaryIO:
         """The blob as a file of this machine. Raises BlobUnknown. Opening never waits for a disk to be read."""
+
+    async def expire_uploads(self, before: float) -> int:
+        """Remove uploads to which nothing was written since `before`, in seconds since 1970, and which nobody has
+        open. The answer is how many they were."""
+
+    def check_room(self) -> None:
+        """Raises StorageFull where so little is left that only what frees space may still be written."""
 
     async def stat(self, digest: Digest) -> StoredBlob:
         """Raises BlobUnknown."""

@@ -316,8 +316,31 @@ class TestObserving:
         """`Warning: 299 - "text"`: in exactly this form clients show it (distribution-spec 1.2)."""
         configuration = Configuration(root=tmp_path / "r", listen=Address(port=0), warnings=('moves to "new"',))
         async with run_server(configuration) as address, aiohttp.ClientSession() as session:
-            async with session.get(f"http://{address}/v2/") as response:
-                assert response.headers.getall("Warning") == ['299 - "moves to \\"new\\""']
+            large = await asyncio.to_thread(put_blob, address, os.urandom(100_000))
+            small = await asyncio.to_thread(put_blob, address, b"small")
+            ranges = {"Range": "bytes=0-1,5-6"}
+            for path, headers in (
+                ("/v2/", {}),
+                ("/v2/none/tags/list", {}),
+                (f"/v2/example/blobs/{small}", {}),
+                (f"/v2/example/blobs/{large}", {}),
+                (f"/v2/example/blobs/{large}", ranges),
+            ):
+                for _ in range(2):
+                    async with session.get(f"http://{address}{path}", headers=headers) as response:
+                        assert response.headers.getall("Warning") == ['299 - "moves to \\"new\\""']
+                        assert response.headers.getall("Docker-Distribution-Api-Version") == ["registry/2.0"]
+
+    def test_an_error_that_a_handler_answers_itself_is_logged_too(self, registry_process: RegistryProcess) -> None:
+        digest = put_blob(registry_process.address, b"content")
+        request = urllib.request.Request(
+            f"http://{registry_process.address}/v2/example/blobs/{digest}", headers={"Range": "bytes=99-"}
+        )
+        with pytest.raises(urllib.error.HTTPError, match="416"):
+            urllib.request.urlopen(request, timeout=10)
+        registry_process.stop()
+        assert " status=416 " in registry_process.log
+        assert " error=RANGE_INVALID " in registry_process.log
 
     async def test_only_a_trusted_proxy_says_who_the_client_is(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -262,7 +262,7 @@ def test_the_schema_names_every_key(layerkit: LayerkitProcess) -> None:
     schema = json.loads(done.stdout)
     assert set(schema["properties"]) == {
         *("root", "listen", "workers", "drain", "metrics", "log", "warnings", "trusted_proxies", "public_url"),
-        *("auth", "tls", "redirect"),
+        *("auth", "tls", "redirect", "limits", "uploads"),
     }
     assert set(schema["$defs"]["AuthSection"]["properties"]) == {"htpasswd", "anonymous", "access", "groups", "token"}
     assert set(schema["$defs"]["RedirectSection"]["properties"]) == {"url", "secret", "expires", "from"}

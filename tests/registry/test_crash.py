@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +23,7 @@ from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.repository import Registry, Repository
 from registry.app import open_registry, run_server
 from registry.config import Address, Configuration, LogLevel
-from tests.programs import PROJECT, run_program
+from tests.programs import PROJECT, run_program, run_registry
 from tests.registry import crashing
 from tests.wire import Answer, Wire, blob, image
 
@@ -233,6 +234,41 @@ class TestFullDisk:
             assert (await wire("GET", f"/v2/a/blobs/{Digest.of(RAW)}")).status == 404
             assert (await wire("GET", "/v2/a/manifests/kept")).body == raw
             assert (await wire("GET", "/v2/a/tags/list")).json["tags"] == ["kept"]
+
+    async def test_on_a_nearly_full_disk_nothing_is_pushed_and_everything_can_be_deleted(
+        self, small_disk: Path
+    ) -> None:
+        async with serve(small_disk / "registry") as wire:
+            raw = await wire.push_image("a", "gone")
+            kept = await wire.push_image("b", "kept")
+            ballast = fill(small_disk)
+            os.truncate(ballast, ballast.stat().st_size - 8 * 1024 * 1024)
+            check_full(await wire.put_manifest("a", "another", raw))
+            check_full(await wire("POST", f"/v2/c/blobs/uploads/?mount={Digest.of(b'layer')}&from=a"))
+            check_full(await wire("POST", "/v2/a/blobs/uploads/"))
+            assert (await wire("DELETE", "/v2/a/manifests/gone")).status == 202
+            assert (await wire("DELETE", f"/v2/a/manifests/{Digest.of(raw)}")).status == 202
+            assert (await wire("DELETE", f"/v2/a/blobs/{Digest.of(b'layer')}")).status == 202
+            assert (await wire("GET", "/v2/a/tags/list")).json["tags"] == []
+            assert (await wire("GET", "/v2/b/manifests/kept")).body == kept
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    @pytest.mark.parametrize("is_new", [True, False])
+    def test_starting_without_a_byte_of_room_is_one_clear_line(
+        self, small_disk: Path, workers: str, *, is_new: bool
+    ) -> None:
+        root = small_disk / "registry"
+        if not is_new:
+            with run_registry(root):
+                pass
+        fill(small_disk)
+        command = [sys.executable, "-m", "layerkit", "registry", "serve", "--root", str(root), "--workers", workers]
+        command += ["--listen", "127.0.0.1:0"]
+        found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert found.returncode == 1
+        [line] = found.stderr.splitlines()
+        assert str(root) in line
+        assert "free space and start again" in line
 
     async def test_reading_goes_on_when_others_have_left_not_a_byte(self, small_disk: Path) -> None:
         async with serve(small_disk / "registry") as wire:
