@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from layerkit.cli.main import main
 
 PROJECT = Path(__file__).parent.parent
 
@@ -58,6 +61,42 @@ class LayerkitProcess:
         if check and done.returncode != 0:
             pytest.fail(f"layerkit {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stderr}")
         return Finished(done.returncode, done.stdout, done.stderr)
+
+
+class LayerkitHere(LayerkitProcess):
+    """The same in this process, ten times as fast: for what is to be seen in the output, and not in a process."""
+
+    def __call__(
+        self,
+        *arguments: str | Path,
+        check: bool = True,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+        **environment: str,
+    ) -> Finished:
+        settings = {"XDG_DATA_HOME": str(self.data), "XDG_CACHE_HOME": str(self.data / "cache")}
+        before, code = sys.argv, 0
+        sys.argv = ["layerkit", *map(str, arguments)]
+        with (
+            chdir(cwd or Path.cwd()),
+            CliRunner().isolation(stdin, env={**settings, **self.environment, **environment}) as (
+                stdout,
+                stderr,
+                _,
+            ),
+        ):
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+            finally:
+                sys.argv = before
+            sys.stdout.flush()
+            sys.stderr.flush()
+            done = Finished(code, stdout.getvalue().decode(), stderr.getvalue().decode())
+        if check and code != 0:
+            pytest.fail(f"layerkit {' '.join(map(str, arguments))} ended with {code}:\n{done.stderr}")
+        return done
 
 
 @dataclass

@@ -10,14 +10,12 @@ from typing import Any
 
 import click
 
-from layerkit.cli.environment import ReferenceType
-from layerkit.cli.lookup import Look, look_options, open_image
+from layerkit.cli.lookup import EPILOG, Look, Where, WhereType, look_options, open_image
 from layerkit.cli.ls import file_as_json, format_time
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options
 from layerkit.cli.voice import is_terminal, printable, wants_colour
 from layerkit.layer.entry import EntryType
 from layerkit.oci.descriptor import Descriptor
-from layerkit.oci.reference import Reference
 from layerkit.sizes import format_size
 from layerkit.view.diff import Aspect, FileChange, ImageDiff, Setting, diff_images
 from layerkit.view.files import format_mode
@@ -25,9 +23,9 @@ from layerkit.view.files import format_mode
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 
 
-@click.command()
-@click.argument("before", type=ReferenceType(), metavar="A")
-@click.argument("after", type=ReferenceType(), metavar="B")
+@click.command(epilog=EPILOG)
+@click.argument("before", type=WhereType(), metavar="A")
+@click.argument("after", type=WhereType(), metavar="B")
 @click.option("--all", "every", is_flag=True, help="Name each file of a folder that is new or gone as a whole.")
 @click.option("--times", is_flag=True, help="A file that differs in its time alone differs, too.")
 @click.option("--exit-code", is_flag=True, help="End with 1 where there are differences.")
@@ -35,8 +33,8 @@ _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 @look_options
 @output_options
 def diff(
-    before: Reference,
-    after: Reference,
+    before: Where,
+    after: Where,
     *,
     every: bool,
     times: bool,
@@ -64,7 +62,7 @@ def diff(
         raise click.exceptions.Exit(1)
 
 
-async def _diff(before: Reference, after: Reference, look: Look, output: Output, *, times: bool) -> ImageDiff:
+async def _diff(before: Where, after: Where, look: Look, output: Output, *, times: bool) -> ImageDiff:
     async with open_image(before, look, output) as old, open_image(after, look, output) as new:
         return await diff_images(old, new, times=times)
 

@@ -6,36 +6,34 @@ from typing import Any
 
 import click
 
-from layerkit.cli.environment import ReferenceType
-from layerkit.cli.lookup import Look, look_options, open_image
+from layerkit.cli.lookup import EPILOG, Look, Where, WhereType, look_options, open_image
 from layerkit.cli.output import Output, format_json, format_option, output_options
 from layerkit.cli.voice import printable
 from layerkit.oci.config import History
 from layerkit.oci.descriptor import Descriptor
-from layerkit.oci.reference import Reference
 from layerkit.sizes import format_size
 from layerkit.view.image import ViewedImage
 
 
-@click.command()
-@click.argument("reference", type=ReferenceType(), metavar="REF")
+@click.command(epilog=EPILOG)
+@click.argument("image", type=WhereType(), metavar="REF")
 @format_option
 @look_options
 @output_options
-def history(reference: Reference, *, form: str, look: Look, output: Output) -> None:
+def history(image: Where, *, form: str, look: Look, output: Output) -> None:
     """Show how an image came about, the first step first, with the layer that each step made.
 
     \b
     layerkit history localhost:5000/hello:1
     layerkit history --format json debian:12 | jq -r '.steps[].created_by'
     """
-    image = asyncio.run(_history(reference, look, output))
-    output.answer(format_json(_as_json(image)) if form == "json" else _as_text(image))
+    viewed = asyncio.run(_history(image, look, output))
+    output.answer(format_json(_as_json(viewed)) if form == "json" else _as_text(viewed))
 
 
-async def _history(reference: Reference, look: Look, output: Output) -> ViewedImage:
-    async with open_image(reference, look, output) as image:
-        return image
+async def _history(image: Where, look: Look, output: Output) -> ViewedImage:
+    async with open_image(image, look, output) as viewed:
+        return viewed
 
 
 def iter_steps(image: ViewedImage) -> Iterator[tuple[History, Descriptor | None]]:

@@ -9,8 +9,7 @@ from typing import Any, Final
 import click
 
 from layerkit.cli.display import format_descriptor
-from layerkit.cli.environment import ReferenceType
-from layerkit.cli.lookup import Found, Look, find_image, look_options
+from layerkit.cli.lookup import EPILOG, Found, Look, Where, WhereType, find_image, look_options
 from layerkit.cli.output import Output, format_json, format_option, output_options
 from layerkit.cli.voice import printable
 from layerkit.image.image import BASE_DIGEST, BASE_NAME
@@ -20,19 +19,18 @@ from layerkit.oci.config import ImageConfig
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
 from layerkit.oci.mediatype import DOCKER_CONFIG, OCI_CONFIG
-from layerkit.oci.reference import Reference
 from layerkit.sizes import format_size
 from layerkit.view.image import list_referrers, read_config
 
 CREATED: Final = "org.opencontainers.image.created"
 
 
-@click.command()
-@click.argument("reference", type=ReferenceType(), metavar="REF")
+@click.command(epilog=EPILOG)
+@click.argument("image", type=WhereType(), metavar="REF")
 @format_option
 @look_options
 @output_options
-def inspect(reference: Reference, *, form: str, look: Look, output: Output) -> None:
+def inspect(image: Where, *, form: str, look: Look, output: Output) -> None:
     """Show the manifest, layers and config of an image: of the local store, else of its registry.
 
     Of an index its platforms are shown, and with --platform the image for it.
@@ -42,16 +40,16 @@ def inspect(reference: Reference, *, form: str, look: Look, output: Output) -> N
     layerkit inspect --platform linux/arm64 debian:12
     layerkit inspect --format json localhost:5000/hello:1 | jq .config.config.Env
     """
-    shown = asyncio.run(_inspect(reference.with_default_tag(), look))
+    shown = asyncio.run(_inspect(image, look))
     output.answer(format_json(shown.as_json()) if form == "json" else shown.as_text())
 
 
-async def _inspect(reference: Reference, look: Look) -> "_Shown":
-    async with find_image(reference, look) as found:
-        return await _read(found, reference, look)
+async def _inspect(image: Where, look: Look) -> "_Shown":
+    async with find_image(image, look) as found:
+        return await _read(found, look)
 
 
-async def _read(found: Found, reference: Reference, look: Look) -> "_Shown":
+async def _read(found: Found, look: Look) -> "_Shown":
     repository = found.repository
     manifest = await repository.get_manifest(found.target)
     if look.platform is not None and isinstance(manifest.document, ImageIndex):
@@ -62,8 +60,8 @@ async def _read(found: Found, reference: Reference, look: Look) -> "_Shown":
     if isinstance(document, ImageManifest) and document.config.media_type in {OCI_CONFIG, DOCKER_CONFIG}:
         config = await read_config(repository, document)
     return _Shown(
-        reference=reference,
         name=found.name,
+        full=found.full or found.name,
         manifest=manifest,
         config=config,
         referrers=await list_referrers(repository, manifest.digest),
@@ -74,7 +72,7 @@ async def _read(found: Found, reference: Reference, look: Look) -> "_Shown":
 class _Shown:
     """`referrers` is None where the repository cannot tell of them."""
 
-    reference: Reference
+    full: str
     name: str
     manifest: Manifest
     config: ImageConfig | None
@@ -83,7 +81,7 @@ class _Shown:
     def as_json(self) -> dict[str, Any]:
         """docs/output.md, "layerkit inspect"."""
         document: dict[str, Any] = {
-            "name": str(self.reference),
+            "name": self.full,
             "descriptor": json.loads(encode_json(self.manifest.descriptor)),
             "manifest": json.loads(self.manifest.raw),
         }

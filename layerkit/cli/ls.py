@@ -7,28 +7,24 @@ from typing import Any
 
 import click
 
-from layerkit.cli.environment import ReferenceType
-from layerkit.cli.lookup import Look, look_options, open_image
+from layerkit.cli.lookup import EPILOG, Look, Where, WhereType, look_options, open_image
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options
 from layerkit.cli.voice import printable
 from layerkit.layer.entry import EntryType
-from layerkit.oci.reference import Reference
 from layerkit.sizes import format_size
 from layerkit.view.files import File, format_mode, iter_folder, resolve_path
 from layerkit.view.image import ViewedImage
 
 
-@click.command()
-@click.argument("reference", type=ReferenceType(), metavar="REF")
+@click.command(epilog=EPILOG)
+@click.argument("image", type=WhereType(), metavar="REF")
 @click.argument("path", default="/", required=False)
 @click.option("-l", "--long", "is_long", is_flag=True, help="With mode, owner, size, time and link target.")
 @click.option("-R", "--recursive", is_flag=True, help="With all that is below.")
 @format_option
 @look_options
 @output_options
-def ls(
-    reference: Reference, path: str, *, is_long: bool, recursive: bool, form: str, look: Look, output: Output
-) -> None:
+def ls(image: Where, path: str, *, is_long: bool, recursive: bool, form: str, look: Look, output: Output) -> None:
     """List the files of an image, as its layers make them together: of the local store, else of its registry.
 
     PATH is a folder or a file in the image, `/` by default. Nothing is unpacked.
@@ -38,23 +34,23 @@ def ls(
     layerkit ls -lR localhost:5000/hello:1              everything, with modes and owners
     layerkit ls --format json hello:1 /srv | jq .       for programs (docs/output.md)
     """
-    image, files = asyncio.run(_ls(reference, path, look, output, recursive=recursive))
+    viewed, files = asyncio.run(_ls(image, path, look, output, recursive=recursive))
     if form == "json":
-        output.answer(format_json(as_json(image, path, files)))
+        output.answer(format_json(as_json(viewed, path, files)))
     elif files:
         below = "" if recursive else None
         output.answer("\n".join(_long(files) if is_long else [_name(file, below) for file in files]))
 
 
 async def _ls(
-    reference: Reference, path: str, look: Look, output: Output, *, recursive: bool
+    image: Where, path: str, look: Look, output: Output, *, recursive: bool
 ) -> tuple[ViewedImage, list[File]]:
-    async with open_image(reference, look, output) as image:
-        tree = await image.tree()
-        found = resolve_path(tree, path, image=image.name)
+    async with open_image(image, look, output) as viewed:
+        tree = await viewed.tree()
+        found = resolve_path(tree, path, image=viewed.name)
         if found.type is not EntryType.DIRECTORY:
-            return image, [found]
-        return image, await asyncio.to_thread(lambda: list(iter_folder(tree, found.path, recursive=recursive)))
+            return viewed, [found]
+        return viewed, await asyncio.to_thread(lambda: list(iter_folder(tree, found.path, recursive=recursive)))
 
 
 def _name(file: File, below: str | None) -> str:

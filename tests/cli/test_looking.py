@@ -1,13 +1,14 @@
 """`layerkit ls`, `history` and `diff`, on images that layerkit built and on those that others made."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.images import HandmadeLayout, Member, file, folder, make_tar, member, symlink
-from tests.programs import LayerkitProcess, RegistryProcess, run_registry
+from tests.images import HandmadeLayout, Member, digest_of, file, folder, make_tar, member, symlink
+from tests.programs import LayerkitHere, LayerkitProcess, RegistryProcess, run_registry
 
 ROOTFS: list[Member] = [
     folder("etc"),
@@ -33,6 +34,11 @@ UPDATE: list[Member] = [
     file("srv/app/main.py", b"print()\n", uid=10, gid=20, mtime=1_700_000_000),
     file(f"srv/app/{PYTHON}/Flask_Login-1.0.dist-info/METADATA", b""),
 ]
+
+
+@pytest.fixture
+def layerkit(tmp_path: Path) -> LayerkitProcess:
+    return LayerkitHere(tmp_path / "data")
 
 
 class Images(HandmadeLayout):
@@ -279,7 +285,7 @@ def test_a_registry_is_looked_into_as_the_store_is(
     (tmp_path / "layerkit.yaml").write_text("from: scratch\nlayers: [{name: app, copy: [./file:/srv/file]}]\n")
     name = f"{shared_registry.address}/web:1"
     layerkit("build", "-q", "--push", "-t", name, cwd=tmp_path)
-    elsewhere = LayerkitProcess(tmp_path / "elsewhere")
+    elsewhere = LayerkitHere(tmp_path / "elsewhere")
     for command in (["ls", "-lR", name], ["history", name], ["diff", name, name], ["inspect", name]):
         assert elsewhere(*command).stdout == layerkit(*command).stdout
         assert layerkit(*command, "--remote").stdout == layerkit(*command).stdout
@@ -345,3 +351,74 @@ def test_a_base_that_moved_is_why_an_image_is_another(
     assert [layer["verdict"] for layer in image["layers"]] == ["same"]
     lines = layerkit("explain", cwd=tmp_path).stdout.splitlines()
     assert lines[1] == f"  ~ base: {base} moved: {digests[0]} -> {digests[1]}"
+
+
+class TestPlaces:
+    """`inspect ls diff history` of images that are neither in the store nor in a registry, as in `from:`."""
+
+    @pytest.fixture
+    def layout(self, tmp_path: Path) -> HandmadeLayout:
+        layout = HandmadeLayout(tmp_path / "layout")
+        layout.name(layout.image(make_tar(file("one"))), "1")
+        layout.name(layout.image(make_tar(file("two"))), "2")
+        return layout
+
+    def test_a_layout_may_be_named(self, layerkit: LayerkitProcess, layout: HandmadeLayout, tmp_path: Path) -> None:
+        assert layerkit("ls", f"oci:{layout.root}:1").stdout == "one\n"
+        shown = json.loads(layerkit("inspect", "--format", "json", "oci:layout:2", cwd=tmp_path).stdout)
+        digest = shown["descriptor"]["digest"]
+        assert shown["name"] == "oci:layout:2"
+        assert layerkit("ls", f"oci:layout@{digest}", cwd=tmp_path).stdout == "two\n"
+        assert "  + /two" in layerkit("diff", "oci:layout:1", "oci:layout:2", cwd=tmp_path).stdout
+        assert "step 0" in layerkit("history", "oci:layout:1", cwd=tmp_path).stdout
+
+    def test_of_several_images_one_must_be_named(
+        self, layerkit: LayerkitProcess, layout: HandmadeLayout, tmp_path: Path
+    ) -> None:
+        done = layerkit("ls", "oci:layout", cwd=tmp_path, check=False)
+        assert done.code == 1
+        assert done.stderr == "error: oci:layout holds 2 images: name one, oci:layout:TAG: '1', '2'\n"
+        done = layerkit("ls", "oci:layout:3", cwd=tmp_path, check=False)
+        assert done.code == 1
+        assert "3" in done.stderr
+        done = layerkit("ls", "oci:nowhere", cwd=tmp_path, check=False)
+        assert (done.code, done.stderr.count("\n")) == (1, 1)
+
+    def test_an_archive_may_be_named(self, layerkit: LayerkitProcess, layout: HandmadeLayout, tmp_path: Path) -> None:
+        with tarfile.open(tmp_path / "images.tar", "w") as tar:
+            tar.add(layout.root, ".")
+        assert layerkit("ls", "oci-archive:images.tar:2", cwd=tmp_path).stdout == "two\n"
+        done = layerkit("ls", "oci-archive:images.tar", cwd=tmp_path, check=False)
+        assert "holds 2 images" in done.stderr
+
+    def test_what_docker_saved_may_be_named(self, layerkit: LayerkitProcess, tmp_path: Path) -> None:
+        layer = make_tar(file("saved", b"x"))
+        config = {
+            "os": "linux",
+            "architecture": "amd64",
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(layer)]},
+        }
+        members = {
+            "config.json": json.dumps(config).encode(),
+            "abc/layer.tar": layer,
+            "manifest.json": json.dumps(
+                [{"Config": "config.json", "RepoTags": ["web:1"], "Layers": ["abc/layer.tar"]}]
+            ).encode(),
+        }
+        (tmp_path / "saved.tar").write_bytes(make_tar(*(file(name, content) for name, content in members.items())))
+        for place in ("docker-archive:saved.tar", "docker-archive:saved.tar:web:1"):
+            assert layerkit("ls", place, cwd=tmp_path).stdout == "saved\n"
+        done = layerkit("ls", "docker-archive:saved.tar:web:2", cwd=tmp_path, check=False)
+        assert done.code == 1
+
+    def test_the_store_alone_may_be_meant(self, layerkit: LayerkitProcess, web: str) -> None:
+        assert layerkit("ls", "store:localhost/web:1", "/srv").stdout == "app/\n"
+        done = layerkit("ls", "store:localhost/nothing:1", check=False)
+        assert done.code == 1
+        assert "is not in" in done.stderr
+
+    @pytest.mark.parametrize("text", ["scratch", "tar:x.tar", "oci:", "docker-daemon:x", "A B", "docker-archive:"])
+    def test_what_is_no_image_is_wrong_usage(self, layerkit: LayerkitProcess, text: str) -> None:
+        done = layerkit("ls", text, check=False)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: invalid value for 'REF': ")

@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from layerkit.cli.main import cli
-from layerkit.cli.voice import Voice
 from tests.images import HandmadeLayout, file, folder, make_tar
-from tests.programs import LayerkitProcess
+from tests.programs import Finished, LayerkitHere, LayerkitProcess
 
 SPEC = """\
 layers:
@@ -24,7 +21,7 @@ layers:
 config: {env: {A: "1"}, cmd: [/srv/app/main]}
 """
 
-Run = Callable[..., Result]
+Run = Callable[..., Finished]
 
 
 @pytest.fixture
@@ -44,15 +41,16 @@ def write(context: Path, spec: str, *, base: str = "scratch") -> None:
 
 
 @pytest.fixture
-def run(context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in this process; it must succeed."""
-    monkeypatch.chdir(context)
-    environment = {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+def layerkit(tmp_path: Path) -> LayerkitProcess:
+    return LayerkitHere(tmp_path / "data")
 
-    def _run(*arguments: str) -> Result:
-        result = CliRunner().invoke(cli, arguments, obj=Voice(), env=environment, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result
+
+@pytest.fixture
+def run(context: Path, layerkit: LayerkitProcess) -> Run:
+    """Run a command beside the spec; it must succeed."""
+
+    def _run(*arguments: str) -> Finished:
+        return layerkit(*arguments, cwd=context)
 
     return _run
 
