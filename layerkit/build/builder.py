@@ -100,7 +100,8 @@ class Builder:
 
     `open_registry` reaches the registry of a reference, `open_url` what is fetched. `cache` is a folder for what can be
     made again; without `is_cached` nothing in it is believed. `source_date_epoch` bounds the times that a spec takes
-    from its sources. `threads` compress a layer, by default as many as there are CPUs: they change no byte.
+    from its sources. `threads` compress a layer, by default as many as there are CPUs, and folders are read as they
+    come or `backwards`: neither changes a byte.
     """
 
     store: Store
@@ -110,6 +111,7 @@ class Builder:
     is_cached: bool = True
     source_date_epoch: int | None = None
     threads: int | None = None
+    backwards: bool = False
     progress: Progress = SILENT
 
     async def build(self, images: Sequence[ImageSpec]) -> tuple[BuildResult, ...]:
@@ -197,6 +199,7 @@ class _Run:
             donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
             fetched={fetch: await self._fetches.bring(fetch, spec, warnings) for fetch in _fetches(spec)},
             newest=self._newest(spec),
+            backwards=self._builder.backwards,
         )
         plan = await asyncio.to_thread(plan_build, spec, inputs)
         count = len(inputs.base.layers) if is_changed else len(base.image.layers)

@@ -27,12 +27,14 @@ Fetched = FileSource | Filesystem
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """`base` is what the image is built on, and grows by the layers of the plan; `donors` are the other images that
-    are copied from. `newest` is the time in seconds that no time of a source may exceed."""
+    are copied from. `newest` is the time in seconds that no time of a source may exceed. Folders are read `backwards`
+    to show that their order does not matter."""
 
     base: Filesystem = field(default_factory=Filesystem)
     donors: Mapping[Base, Donor] = field(default_factory=lambda: MappingProxyType({}))
     fetched: Mapping[Fetch, Fetched] = field(default_factory=lambda: MappingProxyType({}))
     newest: int = MAX_MTIME
+    backwards: bool = False
 
 
 def name_base(base: Base) -> str:

@@ -105,7 +105,7 @@ class _Planner:
         self._spec = spec
         self._inputs = inputs
         self._below = inputs.base
-        self._context = Context(spec)
+        self._context = Context(spec, backwards=inputs.backwards)
         self._base_layers = len(inputs.base.layers)
         self._layers: list[PlannedLayer] = []
         self._warnings: list[str] = []

@@ -38,10 +38,12 @@ class Found:
 
 
 class Context:
-    """The folder that a spec may copy from, and what its `.dockerignore` keeps out of it."""
+    """The folder that a spec may copy from, and what its `.dockerignore` keeps out of it. Folders are read as they come
+    or `backwards`: their order shows nowhere but in that of warnings."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, *, backwards: bool = False) -> None:
         self._spec = spec
+        self._step = -1 if backwards else 1
         self._root = os.path.realpath(spec.context)
         self._ignored = self._read_dockerignore()
         self.warnings: list[str] = []
@@ -192,7 +194,7 @@ class Context:
         while waiting:
             below, folder, is_ignored = waiting.pop()
             with os.scandir(folder) as entries:
-                for entry in entries:
+                for entry in list(entries)[:: self._step]:
                     path = join(below, entry.name)
                     name = join(match.below, path)
                     is_folder = entry.is_dir(follow_symlinks=False)

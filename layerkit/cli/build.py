@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,6 +21,8 @@ from layerkit.cli.environment import (
 )
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
 from layerkit.cli.push import push_image
+from layerkit.cli.repro import build_again, find_differences
+from layerkit.cli.results import describe_metadata, describe_result
 from layerkit.content.layout import Layout
 from layerkit.content.store import Store
 from layerkit.oci.errors import TagInvalid
@@ -75,6 +78,8 @@ class PlatformType(click.ParamType[Platform]):
 )
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
 @click.option("--check", is_flag=True, help="See whether the spec can be built, and write nothing.")
+@click.option("--check-repro", is_flag=True, help="Build twice in different conditions, and compare.")
+@click.option("--second-time", is_flag=True, hidden=True)
 @click.option("--no-cache", is_flag=True, help="Believe nothing that an earlier build has remembered.")
 @click.option("--metadata-file", type=click.Path(path_type=Path), metavar="FILE", help="Write what was built, as JSON.")
 @click.option("--iidfile", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest of the one image.")
@@ -91,6 +96,8 @@ def build(
     platforms: tuple[Platform, ...],
     variables: tuple[str, ...],
     check: bool,
+    check_repro: bool,
+    second_time: bool,
     no_cache: bool,
     metadata_file: Path | None,
     iidfile: Path | None,
@@ -123,18 +130,28 @@ def build(
         flag = "-t" if tags else "--iidfile"
         raise click.UsageError(f"{flag} is for one image, and {len(wanted)} are built: name the one.")
     references = {image.name: _references(image, tags, push=push) for image in wanted}
-    builder = make_builder(access, StepLog(output, verb="pulled"), is_cached=not no_cache)
+    builder = make_builder(access, StepLog(output, verb="pulled"), is_cached=not no_cache, backwards=second_time)
     if check:
         _check(builder, file, selected, output)
         return
-    results = asyncio.run(_build(builder, selected, references, folders, output, push=push, access=access))
+    for image in selected:
+        output.note(f"building {image.name} for {', '.join(map(str, image.platforms))}")
+    results = [result for result in asyncio.run(builder.build(selected)) if result.spec.name in references]
+    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
+        output.warn(warning)
+    described = [describe_result(result, references[result.spec.name]) for result in results]
+    if check_repro:
+        arguments = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
+        arguments += [text for platform in platforms for text in ("--platform", str(platform))]
+        _compare(described, build_again(builder, selected, arguments, access), output)
+    asyncio.run(_deliver(builder.store, results, references, folders, output, push=push, access=access))
     _keep_records(Path(path), results, output)
     if metadata_file is not None:
-        metadata_file.write_text(f"{format_json(_metadata(results, references))}\n")
+        metadata_file.write_text(f"{format_json(describe_metadata(results, references))}\n")
     if iidfile is not None:
         iidfile.write_text(results[0].manifest.digest)
     if form == "json":
-        output.answer(format_json({"images": [_describe(result, references[result.spec.name]) for result in results]}))
+        output.answer(format_json({"images": described}))
     else:
         output.answer("\n".join(result.manifest.digest for result in results))
 
@@ -149,6 +166,15 @@ def _keep_records(path: Path, results: Sequence[BuildResult], output: Output) ->
         output.warn(f"what was built cannot be remembered for `layerkit explain`: {error.strerror}")
 
 
+def _compare(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], output: Output) -> None:
+    differences = list(find_differences(first, second))
+    if differences:
+        raise click.ClickException("not reproducible:\n" + "\n".join(f"  {difference}" for difference in differences))
+    output.note(
+        "reproducible: the same bytes with another umask, time zone, locale, order of folders and number of threads"
+    )
+
+
 def _check(builder: Builder, file: SpecFile, selected: Sequence[ImageSpec], output: Output) -> None:
     for plan in asyncio.run(builder.plan(selected)):
         for warning in plan.warnings:
@@ -157,23 +183,18 @@ def _check(builder: Builder, file: SpecFile, selected: Sequence[ImageSpec], outp
         output.note(f"{file.path}: {plan.spec.name} for {plan.spec.platform}: {layers}, as it should be")
 
 
-async def _build(
-    builder: Builder,
-    selected: Sequence[ImageSpec],
-    references: dict[RepositoryName, tuple[Reference, ...]],
+async def _deliver(
+    store: Store,
+    results: Sequence[BuildResult],
+    references: Mapping[RepositoryName, tuple[Reference, ...]],
     folders: list[tuple[Path, str]],
     output: Output,
     *,
     push: bool,
     access: Access,
-) -> tuple[BuildResult, ...]:
-    for image in selected:
-        output.note(f"building {image.name} for {', '.join(map(str, image.platforms))}")
-    store = builder.store
-    results = [result for result in await builder.build(selected) if result.spec.name in references]
+) -> None:
+    """Give the images their names, and bring them where they are wanted."""
     for result in results:
-        for warning in result.warnings:
-            output.warn(warning)
         kind = "image" if len(result.images) == 1 else "index"
         output.note(f"  {kind:<8} {'':>8}  {result.manifest.digest}")
         for reference in references[result.spec.name]:
@@ -189,7 +210,6 @@ async def _build(
         for result in results:
             for reference in references[result.spec.name]:
                 await push_image(store, reference, output, access)
-    return tuple(results)
 
 
 async def _write_layout(
@@ -201,62 +221,6 @@ async def _write_layout(
         destination = layout.repository(RepositoryName(reference.name))
         await Copy(source=source, destination=destination).image(result.manifest, [_tag(reference)])
         output.note(f"written to oci:{folder}:{_tag(reference)}")
-
-
-def _describe(result: BuildResult, references: Sequence[Reference]) -> dict[str, object]:
-    """An image for `--format json`; docs/output.md has the shape."""
-    return {
-        "name": result.spec.name,
-        "digest": result.manifest.digest,
-        "mediaType": result.manifest.media_type,
-        "size": len(result.manifest.raw),
-        "references": [str(reference) for reference in references],
-        "platforms": [
-            {
-                "platform": str(image.platform),
-                "digest": image.manifest.digest,
-                "config": image.image.config.digest,
-                "layers": [
-                    {
-                        "name": layer.planned.name,
-                        "digest": layer.written.descriptor.digest,
-                        "mediaType": layer.written.descriptor.media_type,
-                        "size": layer.written.descriptor.size,
-                        "diffId": layer.written.diff_id,
-                        "codec": layer.written.codec,
-                    }
-                    for layer in image.layers
-                ],
-            }
-            for image in result.images
-        ],
-    }
-
-
-def _metadata(
-    results: Sequence[BuildResult], references: dict[RepositoryName, tuple[Reference, ...]]
-) -> dict[str, object]:
-    """What `docker buildx build --metadata-file` writes of one image, and `docker buildx bake` of several."""
-    described: dict[str, object] = {}
-    for result in results:
-        descriptor = result.manifest.descriptor
-        found: dict[str, object] = {
-            "containerimage.descriptor": {
-                "mediaType": descriptor.media_type,
-                "digest": descriptor.digest,
-                "size": descriptor.size,
-            },
-            "containerimage.digest": descriptor.digest,
-            "image.name": ",".join(str(reference) for reference in references[result.spec.name]),
-        }
-        if len(result.images) == 1:
-            found["containerimage.config.digest"] = result.images[0].image.config.digest
-        described[result.spec.name] = dict(sorted(found.items()))
-    if len(results) == 1:
-        (found_alone,) = described.values()
-        assert isinstance(found_alone, dict)  # noqa: S101 - for mypy
-        return found_alone
-    return described
 
 
 def _tag(reference: Reference) -> Tag:

@@ -214,8 +214,8 @@ async def open_url(url: str, offset: int = 0, version: str = "", access: Access 
         yield answer
 
 
-def make_builder(access: Access, progress: Progress, *, is_cached: bool = True) -> "Builder":
-    """The builder into the local store."""
+def make_builder(access: Access, progress: Progress, *, is_cached: bool = True, backwards: bool = False) -> "Builder":
+    """The builder into the local store; one that goes `backwards` works in one thread as well."""
     from layerkit.build.builder import Builder  # noqa: PLC0415 - most commands build nothing
 
     return Builder(
@@ -225,6 +225,8 @@ def make_builder(access: Access, progress: Progress, *, is_cached: bool = True) 
         cache=cache_folder(),
         is_cached=is_cached,
         source_date_epoch=source_date_epoch(),
+        backwards=backwards,
+        threads=1 if backwards else None,
         progress=progress,
     )
 

@@ -332,3 +332,82 @@ class TestBaseOfARegistry:
         name = f"{registry_process.address}/a:1"
         digest = layerkit("build", "--push", "-t", name, cwd=context).stdout.strip()
         assert f"digest    {digest}" in layerkit("inspect", "--remote", name).stdout
+
+
+class TestSeveral:
+    @pytest.fixture
+    def several(self, context: Path) -> Path:
+        (context / "layerkit.yaml").write_text(
+            "defaults: {platforms: [linux/amd64, linux/arm64]}\n"
+            "images:\n"
+            "  web: {from: base, tags: [localhost/web:1], layers: [{copy: [./file:/web]}]}\n"
+            "  base: {from: scratch, layers: [{copy: [./file:/base]}]}\n"
+        )
+        return context
+
+    def test_all_are_built_and_their_digests_printed_in_that_order(
+        self, layerkit: LayerkitProcess, several: Path
+    ) -> None:
+        done = layerkit("build", cwd=several)
+        digests = done.stdout.splitlines()
+        found = {name: digest for name, _, digest in entries_of(store_of(layerkit))}
+        assert found == {"docker.io/library/base:latest": digests[0], "localhost/web:1": digests[1]}
+        index = read_json(store_of(layerkit), digests[1])
+        assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64"]
+
+    def test_what_one_needs_is_built_but_not_named(self, layerkit: LayerkitProcess, several: Path) -> None:
+        done = layerkit("build", "web", "-t", "localhost/other:1", cwd=several)
+        assert [name for name, _, _ in entries_of(store_of(layerkit))] == ["localhost/other:1"]
+        assert len(done.stdout.splitlines()) == 1
+
+    def test_platforms_of_the_command_line_replace_those_of_the_file(
+        self, layerkit: LayerkitProcess, several: Path
+    ) -> None:
+        digest = layerkit("build", "base", "--platform", "linux/arm/v7", cwd=several).stdout.strip()
+        assert config_of(store_of(layerkit), digest)["variant"] == "v7"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("-t", "localhost/x"), "-t is for one image, and 2 are built"),
+            (("--iidfile", "x"), "--iidfile is for one image, and 2 are built"),
+            (("wep",), "did you mean `web`?"),
+            ((".",), "'.' is no image of the spec. The spec is named with -f, like -f ./layerkit.yaml"),
+            (("--platform", "amd64"), "invalid platform 'amd64'"),
+        ],
+    )
+    def test_wrong_usage(
+        self, layerkit: LayerkitProcess, several: Path, arguments: tuple[str, ...], message: str
+    ) -> None:
+        done = layerkit("build", *arguments, cwd=several, check=False)
+        assert (done.code, done.stdout) == (2, "")
+        assert message in done.stderr
+
+    def test_json_tells_all_of_it(self, layerkit: LayerkitProcess, several: Path) -> None:
+        base, web = json.loads(layerkit("build", "--format", "json", cwd=several).stdout)["images"]
+        assert (base["name"], base["references"]) == ("base", ["docker.io/library/base:latest"])
+        assert web["references"] == ["localhost/web:1"]
+        assert [platform["platform"] for platform in web["platforms"]] == ["linux/amd64", "linux/arm64"]
+        (layer,) = web["platforms"][0]["layers"]
+        assert (layer["name"], layer["mediaType"]) == ("layer-1", "application/vnd.oci.image.layer.v1.tar+gzip")
+
+    def test_metadata_is_as_buildx_writes_it(self, layerkit: LayerkitProcess, several: Path, tmp_path: Path) -> None:
+        path, iid = tmp_path / "metadata.json", tmp_path / "iid"
+        done = layerkit("build", "web", "--metadata-file", str(path), "--iidfile", str(iid), cwd=several)
+        metadata = json.loads(path.read_text())
+        digest = done.stdout.strip()
+        assert metadata["containerimage.digest"] == iid.read_text() == digest
+        assert metadata["image.name"] == "localhost/web:1"
+        assert metadata["containerimage.descriptor"]["mediaType"] == "application/vnd.oci.image.index.v1+json"
+        layerkit("build", "--metadata-file", str(path), cwd=several)
+        assert json.loads(path.read_text())["web"]["containerimage.digest"] == digest
+
+    def test_a_check_says_what_is_wrong_and_writes_nothing(self, layerkit: LayerkitProcess, several: Path) -> None:
+        done = layerkit("build", "--check", cwd=several)
+        assert done.stdout == ""
+        assert "web for linux/arm64: 1 layer, as it should be" in done.stderr
+        assert entries_of(store_of(layerkit)) == [] if (store_of(layerkit) / "index.json").exists() else True
+        (several / "file").unlink()
+        done = layerkit("build", "--check", cwd=several, check=False)
+        assert done.code == 2
+        assert "no file matches ./file" in done.stderr
