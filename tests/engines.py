@@ -4,6 +4,7 @@ Each is a context, of which the folders of tests that need it make fixtures of t
 """
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -28,8 +29,8 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 runtime = "runc"
 """
 
-OFFLINE: Final = ("--bridge", "none", "--iptables=false")
-"""Options of an engine whose containers have no network: it stands beside others, and leaves the machine's alone."""
+OFFLINE: Final = ("--iptables=false",)
+"""Options of an engine whose containers reach nothing: it leaves the machine's rules alone."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,28 @@ class Client:
 
 
 @contextmanager
+def _own_bridge() -> Iterator[str]:
+    """A bridge for one engine. With `--bridge none` it would take docker0 away from all others of the machine, and two
+    with docker0 would take it away from each other."""
+    number = secrets.randbelow(16384)
+    name = f"lk-{number:x}"
+    run_program("ip", "link", "add", name, "type", "bridge")
+    try:
+        run_program("ip", "address", "add", f"10.{192 + number // 256}.{number % 256}.1/24", "dev", name)
+        yield name
+    finally:
+        run_program("ip", "link", "delete", name)
+
+
+@contextmanager
 def run_docker(*options: str) -> Iterator[Client]:
     """A client of an engine that is started for the tests, and ended by its pid."""
+    with _own_bridge() as bridge, _run_engine("--bridge", bridge, *options) as client:
+        yield client
+
+
+@contextmanager
+def _run_engine(*options: str) -> Iterator[Client]:
     folder = Path(tempfile.mkdtemp(prefix="lk-docker-"))
     host = f"unix://{folder}/docker.sock"
     log = folder / "log"
