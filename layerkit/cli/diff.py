@@ -13,7 +13,7 @@ import click
 from layerkit.cli.lookup import EPILOG, Look, Where, WhereType, look_options, open_image
 from layerkit.cli.ls import file_as_json, format_time
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options
-from layerkit.cli.voice import is_terminal, printable, wants_colour
+from layerkit.cli.voice import is_terminal, one_line, wants_colour
 from layerkit.layer.entry import EntryType
 from layerkit.oci.descriptor import Descriptor
 from layerkit.sizes import format_size
@@ -89,7 +89,7 @@ def _section(title: str, lines: Sequence[str], summary: str = "") -> Iterator[st
     if lines:
         yield ""
         yield f"{title}{f': {summary}' if summary else ''}"
-        yield from (printable(f"  {line}") for line in lines)
+        yield from (one_line(f"  {line}") for line in lines)
 
 
 def _marked(mark: str, texts: Iterable[str]) -> list[str]:

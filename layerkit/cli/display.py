@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Event, RLock, Thread
 from typing import Any, Final, Protocol
 
-from layerkit.cli.voice import printable, write_error, write_line
+from layerkit.cli.voice import one_line, write_error, write_line
 from layerkit.oci.codec import encode_json
 from layerkit.oci.descriptor import Descriptor
 from layerkit.progress import Activity, Outcome, Step
@@ -87,7 +87,7 @@ def is_aside(watched: Watched, now: float) -> bool:
 def name_of(step: Step) -> str:
     """What people call a step: its name, else what its content is, with as much of the digest as tells them apart."""
     if step.name or step.descriptor is None:
-        return printable(step.name)
+        return one_line(step.name)
     return f"{kind_of(step.descriptor)} {step.descriptor.digest.encoded[:12]}"
 
 
@@ -173,7 +173,7 @@ class PlainDisplay:
             if outcome in {Outcome.FAILED, Outcome.CANCELLED} or is_aside(watched, self._clock()):
                 # Of a failure the error tells.
                 return
-            about = f"{printable(step.name)}: {printable(detail)}" if step.name and detail else printable(step.name)
+            about = f"{one_line(step.name)}: {one_line(detail)}" if step.name and detail else one_line(step.name)
             word = f"{watched.done_as(outcome):<8} " if step.activity is not Activity.PACK else ""
             line = f"  {word}{format_descriptor(descriptor)}" if descriptor else f"  {word.rstrip()}"
             reused = " (reused)" if step.activity is Activity.PACK and outcome is Outcome.REUSED else ""
@@ -199,7 +199,7 @@ class PlainDisplay:
             ticker.stop()
 
     def _group(self, step: Step) -> str:
-        return f"  [{printable(step.group)}]" if step.group and len(self._groups) > 1 else ""
+        return f"  [{one_line(step.group)}]" if step.group and len(self._groups) > 1 else ""
 
 
 class JsonDisplay:

@@ -27,7 +27,7 @@ from layerkit.cli.diff import format_growth, paint, settings_as_text
 from layerkit.cli.environment import data_folder, open_store
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options
 from layerkit.cli.planned import Chosen, spec_options
-from layerkit.cli.voice import is_terminal, printable, wants_colour
+from layerkit.cli.voice import is_terminal, one_line, wants_colour
 from layerkit.content.store import Store
 from layerkit.image.configure import configure
 from layerkit.oci.config import ImageConfig
@@ -68,7 +68,7 @@ def explain(*, chosen: Chosen, last: bool, every: bool, form: str, output: Outpu
     else:
         colour = wants_colour(os.environ, on_terminal=is_terminal(sys.stdout))
         texts = ["\n".join(_as_text(explanation, last=last, every=every)) for explanation in explanations]
-        lines = printable("\n\n".join(texts)).split("\n")
+        lines = "\n\n".join(texts).split("\n")
         output.answer("\n".join(paint(line, colour=colour) for line in lines))
 
 
@@ -147,7 +147,7 @@ def _as_text(explanation: Explanation, *, last: bool, every: bool) -> Iterator[s
         yield f"  ~ base: {explanation.base}"
     for layer in explanation.layers:
         yield from _layer_as_text(layer, every=every)
-    yield from (f"  {line[:2]}config {line[2:]}" for line in settings_as_text(explanation.settings))
+    yield from (f"  {line[:2]}config {one_line(line[2:])}" for line in settings_as_text(explanation.settings))
 
 
 def _layer_as_text(layer: ExplainedLayer, *, every: bool) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _layer_as_text(layer: ExplainedLayer, *, every: bool) -> Iterator[str]:
     if layer.verdict is Verdict.CHANGED and not count:
         told = "changed"
     yield f"  {_MARKS[layer.verdict]} layer {layer.name}: {told}"
-    yield from (f"      {reason}" for reason in layer.reasons)
+    yield from (f"      {one_line(reason)}" for reason in layer.reasons)
     if not layer.is_complete:
         yield "      what changed in its files cannot be told: the earlier layer is no longer in the store"
     shown = layer.inputs if every else layer.inputs[:_MOST_INPUTS]

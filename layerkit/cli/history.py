@@ -8,7 +8,7 @@ import click
 
 from layerkit.cli.lookup import EPILOG, Look, Where, WhereType, look_options, open_image
 from layerkit.cli.output import Output, format_json, format_option, output_options
-from layerkit.cli.voice import printable
+from layerkit.cli.voice import one_line
 from layerkit.oci.config import History
 from layerkit.oci.descriptor import Descriptor
 from layerkit.sizes import format_size
@@ -49,11 +49,13 @@ def _as_text(image: ViewedImage) -> str:
     lines = []
     for number, (step, layer) in enumerate(iter_steps(image), 1):
         size = format_size(layer.size) if layer else "-"
-        lines.append(f"{number:>3}  {step.created or '-':<20}  {size:>8}  {layer.digest if layer else 'no layer'}")
-        told = printable(" ".join(step.created_by.split()) or "(nothing is known of it)")
-        lines.append(f"     {told}{f'  # {printable(step.comment)}' if step.comment else ''}")
+        lines.append(
+            f"{number:>3}  {one_line(step.created) or '-':<20}  {size:>8}  {layer.digest if layer else 'no layer'}"
+        )
+        told = one_line(" ".join(step.created_by.split()) or "(nothing is known of it)")
+        lines.append(f"     {told}{f'  # {one_line(step.comment)}' if step.comment else ''}")
     lines.append(f"     {len(image.layers)} layers, {format_size(sum(layer.size for layer in image.layers))}")
-    return printable("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _as_json(image: ViewedImage) -> dict[str, Any]:

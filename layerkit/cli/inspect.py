@@ -11,7 +11,7 @@ import click
 from layerkit.cli.display import format_descriptor
 from layerkit.cli.lookup import EPILOG, Found, Look, Where, WhereType, find_image, look_options
 from layerkit.cli.output import Output, format_json, format_option, output_options
-from layerkit.cli.voice import printable
+from layerkit.cli.voice import one_line
 from layerkit.image.image import BASE_DIGEST, BASE_NAME
 from layerkit.image.select import choose_platform
 from layerkit.oci.codec import encode_json
@@ -113,9 +113,9 @@ class _Shown:
         rows += _many("note", _pairs(annotations))
         if self.referrers:
             rows += _many("referrer", [f"{r.digest}  {r.artifact_type or r.media_type}" for r in self.referrers])
-        lines = [*(f"{name:<8}  {value}" for name, value in rows), "", *self._contents()]
         # What others wrote into an image must not reach the terminal as anything but text.
-        return printable("\n".join(lines))
+        lines = [*(f"{name:<8}  {one_line(value)}" for name, value in rows), "", *map(one_line, self._contents())]
+        return "\n".join(lines)
 
     def _contents(self) -> Iterator[str]:
         references = list(self.manifest.document.references())

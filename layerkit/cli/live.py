@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from layerkit.cli.display import Ticker, Watched, format_seconds, is_aside
-from layerkit.cli.voice import printable, write_error
+from layerkit.cli.voice import one_line, write_error
 from layerkit.oci.descriptor import Descriptor
 from layerkit.progress import Activity, Outcome, Step
 from layerkit.sizes import format_size
@@ -102,7 +102,7 @@ class LiveDisplay:
             if outcome is Outcome.CANCELLED or (outcome is not Outcome.FAILED and is_aside(watched, self._clock())):
                 return
             self._ended += 1
-            line = self._ended_line(watched, outcome, descriptor, printable(detail))
+            line = self._ended_line(watched, outcome, descriptor, one_line(detail))
         self._print(line)
 
     def refresh(self) -> None:
@@ -152,7 +152,7 @@ class LiveDisplay:
             for group in self._groups:
                 running = [watched for watched in self._running.values() if watched.step.group == group]
                 if running and group and self._are_several:
-                    lines.append(Text(printable(group), "bold", no_wrap=True, overflow="ellipsis"))
+                    lines.append(Text(one_line(group), "bold", no_wrap=True, overflow="ellipsis"))
                 lines += [self._running_line(watched, now) for watched in running]
             if len(lines) > most:
                 hidden = len(lines) - most + 1
@@ -225,7 +225,7 @@ class LiveDisplay:
         return line
 
     def _about(self, step: Step, outcome: Outcome, descriptor: Descriptor | None, detail: str) -> list[Text]:
-        group = Text(f"  {printable(step.group)}", "dim") if step.group and self._are_several else Text()
+        group = Text(f"  {one_line(step.group)}", "dim") if step.group and self._are_several else Text()
         if outcome is Outcome.FAILED:
             return [group]
         size = format_size(descriptor.size) if descriptor else ""

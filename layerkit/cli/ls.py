@@ -9,7 +9,7 @@ import click
 
 from layerkit.cli.lookup import EPILOG, Look, Where, WhereType, look_options, open_image
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options
-from layerkit.cli.voice import printable
+from layerkit.cli.voice import one_line
 from layerkit.layer.entry import EntryType
 from layerkit.sizes import format_size
 from layerkit.view.files import File, format_mode, iter_folder, resolve_path
@@ -55,7 +55,7 @@ async def _ls(
 
 def _name(file: File, below: str | None) -> str:
     name = file.shown if below is not None else file.path.rpartition("/")[2]
-    return printable(f"{name}/" if file.type is EntryType.DIRECTORY else name)
+    return one_line(f"{name}/" if file.type is EntryType.DIRECTORY else name)
 
 
 def _long(files: list[File]) -> list[str]:
@@ -73,7 +73,7 @@ def _long(files: list[File]) -> list[str]:
                 f"{entry.uid}:{entry.gid}",
                 size if file.type is not EntryType.DIRECTORY else "-",
                 format_time(entry.mtime),
-                printable(file.shown + ("/" if file.type is EntryType.DIRECTORY else "") + arrow),
+                one_line(file.shown + ("/" if file.type is EntryType.DIRECTORY else "") + arrow),
             )
         )
     return format_rows(rows, right={2})

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from layerkit.cli.display import Display, JsonDisplay, PlainDisplay, QuietDisplay
-from layerkit.cli.voice import ReaderGone, Voice, is_terminal, printable, wants_colour
+from layerkit.cli.voice import ReaderGone, Voice, is_terminal, one_line, printable, wants_colour
 from layerkit.oci.descriptor import Descriptor
 from layerkit.progress import Activity, Outcome, Step
 from layerkit.sizes import format_size
@@ -180,8 +180,9 @@ def format_json(value: object) -> str:
 
 
 def format_rows(rows: Iterable[Sequence[str]], *, right: Iterable[int] = (), gap: int = 2) -> list[str]:
-    """Lines of aligned columns; those numbered in `right` are aligned there. The last one is not padded."""
-    table = [list(row) for row in rows]
+    """Lines of aligned columns, whoever wrote what is in them; those numbered in `right` are aligned there. The last
+    one is not padded."""
+    table = [[one_line(cell) for cell in row] for row in rows]
     if not table:
         return []
     columns = max(map(len, table))

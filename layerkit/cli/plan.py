@@ -11,7 +11,6 @@ from layerkit.build.inputs import name_base
 from layerkit.build.plan import PlannedLayer
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options
 from layerkit.cli.planned import Chosen, spec_options
-from layerkit.cli.voice import printable
 from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.sizes import format_size
 from layerkit.view.files import format_mode
@@ -40,7 +39,7 @@ def plan(*, chosen: Chosen, only: tuple[str, ...], form: str, output: Output) ->
     if form == "json":
         output.answer(format_json({"images": [_as_json(one, only) for one in prepared]}))
     else:
-        output.answer(printable("\n\n".join("\n".join(_as_text(one, only)) for one in prepared)))
+        output.answer("\n\n".join("\n".join(_as_text(one, only)) for one in prepared))
 
 
 def _layers(one: Prepared, only: Sequence[str]) -> list[PlannedLayer]:

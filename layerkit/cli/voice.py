@@ -61,10 +61,15 @@ def write_line(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """What others wrote must not reach a terminal as anything but text."""
+    """What others wrote must not reach a terminal as anything but text. Lines stay lines."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same of what is a part of a line: nobody's name may look like a line of ours."""
+    return printable(text).replace("\n", "\ufffd")
 
 
 def wants_colour(environment: Mapping[str, str], *, on_terminal: bool) -> bool:

@@ -135,8 +135,9 @@ class TestLs:
         tar = make_tar(file("a\x1b[31m\nb"), file("caf\udce9"), symlink("l", "\x07"))
         images.store(images.image(tar), "localhost/evil")
         for options in ([], ["-l"]):
-            done = layerkit("ls", *options, "localhost/evil:1")
-            assert done.stdout.replace("\n", "").isprintable()
+            lines = layerkit("ls", *options, "localhost/evil:1").stdout.splitlines()
+            assert len(lines) == 3
+            assert all(line.isprintable() for line in lines)
         shown = json.loads(layerkit("ls", "--format", "json", "localhost/evil:1").stdout)
         assert [entry["path"] for entry in shown["files"]] == ["/a\x1b[31m\nb", "/caf\udce9", "/l"]
 
@@ -165,6 +166,21 @@ class TestLs:
             assert (done.code, done.stdout) == (1, "")
             assert done.stderr.startswith("error: layer sha256:")
             assert "of localhost/broken:1" in done.stderr
+
+
+def test_what_others_wrote_looks_like_no_line_of_ours(layerkit: LayerkitProcess, images: Images) -> None:
+    evil = "x\x1b[31m\n  9  2024-01-01T00:00:00Z  sha256:forged"
+    history = [{"created": evil, "created_by": evil, "comment": evil}]
+    config = {"Labels": {evil: evil}, "Env": [evil], "Entrypoint": [evil], "User": evil, "WorkingDir": evil}
+    tar = make_tar(file(evil, b"x"))
+    images.store(images.image(tar, history=history, config=config, annotations={evil: evil}), "localhost/evil")
+    images.store(images.image(make_tar(file("y"))), "localhost/good")
+    commands = (["ls"], ["ls", "-lR"], ["history"], ["inspect"], ["diff", "localhost/good:1"], ["diff", "--all"])
+    for command in commands:
+        names = ["localhost/evil:1", "localhost/good:1"] if command[-1] == "--all" else ["localhost/evil:1"]
+        for line in layerkit(*command, *names).stdout.splitlines():
+            assert line.isprintable()
+            assert not line.startswith("  9")
 
 
 class TestHistory:
