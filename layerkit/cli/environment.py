@@ -4,7 +4,7 @@ import os
 import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from layerkit.remote.auth import Credentials
     from layerkit.remote.client import Connection, FindCredentials
+    from layerkit.remote.registries import Endpoint
 
 T = TypeVar("T")
 
@@ -165,14 +166,22 @@ def open_store(access: Access = Access()) -> Store:
 async def open_registry(reference: Reference, access: Access = Access()) -> AsyncIterator[Registry]:
     """The registry of a reference, with the user's credentials and certificates for it."""
     # Not at the top: the HTTP client takes 0.3 s to import, and a build that talks to nobody needs none of it.
-    from layerkit.remote.client import open_client  # noqa: PLC0415
     from layerkit.remote.credentials import find_credentials, read_sources  # noqa: PLC0415
-    from layerkit.remote.repository import RemoteRegistry  # noqa: PLC0415
+    from layerkit.remote.mirrors import open_routed  # noqa: PLC0415
+    from layerkit.remote.registries import load_registries  # noqa: PLC0415
+    from layerkit.remote.retry import HASTY, PATIENT  # noqa: PLC0415
 
     sources = read_sources(os.environ, access.authfile)
-    connection = _connection(reference.host, access, lambda: find_credentials(reference, sources))
-    async with open_client(connection) as client:
-        yield RemoteRegistry(client)
+
+    def describe(endpoint: "Endpoint", is_mirror: bool) -> "Connection":
+        trusting = replace(access, insecure=access.insecure or endpoint.insecure)
+        connection = _connection(
+            endpoint.reference.host, trusting, lambda: find_credentials(endpoint.reference, sources)
+        )
+        return replace(connection, patience=HASTY if is_mirror else PATIENT)
+
+    async with open_routed(reference.domain, load_registries(os.environ), describe) as registry:
+        yield registry
 
 
 async def check_login(reference: Reference, credentials: "Credentials", access: Access) -> bool:

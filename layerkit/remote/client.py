@@ -97,27 +97,37 @@ class Answer:
 @asynccontextmanager
 async def open_client(connection: Connection) -> AsyncIterator["Client"]:
     """A client whose connections are closed at the end of the context."""
+    client = Client(connection)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def _make_session(connection: Connection) -> aiohttp.ClientSession:
     # No limit: whoever copies holds one connection for reading and waits for one for writing, so that copies which
     # share a limit could wait for each other for ever. They limit themselves (transfer.BLOBS_AT_ONCE).
     connector = aiohttp.TCPConnector(limit=0, ssl=connection.tls or True, keepalive_timeout=_IDLE_SECONDS)
-    async with aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=connection.patience.stall),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"layerkit/{__version__}", "Accept-Encoding": "identity"},
-    ) as session:
-        # It would ask again by itself where a PUT or DELETE breaks off, and nobody would know that there were two.
-        session._retry_connection = False  # noqa: SLF001 - as in aiohttp's own test client
-        yield Client(connection, session)
+    )
+    # It would ask again by itself where a PUT or DELETE breaks off, and nobody would know that there were two.
+    session._retry_connection = False  # noqa: SLF001 - as in aiohttp's own test client
+    return session
 
 
 class Client:
-    def __init__(self, connection: Connection, session: aiohttp.ClientSession) -> None:
+    """Made while an event loop runs, and closed by whoever made it."""
+
+    def __init__(self, connection: Connection) -> None:
         self.host = connection.host
         self.habits = Habits()
         self._connection = connection
-        self._session = session
+        self._session = _make_session(connection)
         self._may_use_http = connection.insecure or is_loopback(connection.host)
         self._base: str | None = None
         self._has_answered = False
@@ -145,6 +155,9 @@ class Client:
             self._connection.timing,
             lambda reason: self.note(f"{self.host}: {reason}, trying again"),
         )
+
+    async def close(self) -> None:
+        await self._session.close()
 
     def note(self, text: str) -> None:
         """Tell whoever listens, once."""

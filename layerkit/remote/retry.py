@@ -57,6 +57,8 @@ class Timing:
 
 
 PATIENT: Final = Patience()
+HASTY: Final = Patience(attempts=2, first=0.2, budget=5.0, stall=30.0)
+"""For what there is a better place to ask, if it fails."""
 REAL: Final = Timing()
 
 
