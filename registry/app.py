@@ -38,6 +38,7 @@ from registry.jobs.uploads import expire_uploads
 from registry.local import LocalRegistry
 from registry.logs import RequestLog
 from registry.metadata.sqlite import SQLiteDatabase
+from registry.metadata.users import list_users
 from registry.metrics import CONTENT_TYPE, Metrics, expose_folder
 from registry.observe import Observer
 from registry.storage.filesystem import FilesystemStorage
@@ -115,6 +116,7 @@ async def serve(configuration: Configuration, announce: Announce, inherited: Seq
     stop = stop_event()
     context = make_context(configuration.tls) if configuration.tls is not None else None
     warn_of_plain_passwords(configuration)
+    await warn_of_idle_users(configuration)
     if configuration.workers == 1 and not inherited:
         _reload_at_hangup(configuration, context)
         async with run_server(configuration, context) as address:
@@ -163,6 +165,15 @@ def warn_of_plain_passwords(configuration: Configuration) -> None:
             "passwords come to %s without encryption: configure `tls`, or listen on 127.0.0.1 behind a proxy with TLS",
             configuration.listen,
         )
+
+
+async def warn_of_idle_users(configuration: Configuration) -> None:
+    """Say so where the registry keeps users and asks nobody for a password. Raises StartError, OCIError."""
+    if configuration.users is not None or not (configuration.root / "registry.db").exists():
+        return
+    async with open_index(configuration.root) as index:
+        if await list_users(index):
+            logger.warning("there are users, but everybody may do everything: the configuration has no `auth:`")
 
 
 def _reload_at_hangup(configuration: Configuration, context: ssl.SSLContext | None) -> None:

@@ -4,9 +4,6 @@ The location below is the one in docs/configuration.md.
 """
 
 import asyncio
-import os
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,35 +18,22 @@ from registry.app import run_server
 from registry.config import Address, Configuration, LogLevel, Redirect
 from registry.storage.secure_link import SecureLinks
 from tests.clients.multi import make_index
-from tests.programs import locate, run_program
+from tests.clients.nginx import run_nginx
+from tests.programs import run_program
 from tests.wire import Answer, Wire
 
 SECRET = "only nginx and the registry know"
 RAW = bytes(range(256)) * 1000
 DIGEST = Digest.of(RAW)
 
-CONFIGURATION = """
-daemon off;
-user root;
-worker_processes 1;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-    uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-    server {{
-        listen 127.0.0.1:{port};
-        location /blobs/ {{
-            secure_link $arg_md5,$arg_expires;
-            secure_link_md5 "$secure_link_expires$uri {secret}";
-            if ($secure_link != "1") {{ return 403; }}
-            alias {root}/blobs/;
-            default_type application/octet-stream;
-            sendfile on;
-        }}
-    }}
+SERVER = """
+location /blobs/ {{
+    secure_link $arg_md5,$arg_expires;
+    secure_link_md5 "$secure_link_expires$uri {secret}";
+    if ($secure_link != "1") {{ return 403; }}
+    alias {root}/blobs/;
+    default_type application/octet-stream;
+    sendfile on;
 }}
 """
 
@@ -69,21 +53,8 @@ class Place:
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[Place]:
     root = tmp_path / "registry"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        path = tmp_path / "nginx.conf"
-        path.write_text(CONFIGURATION.format(folder=tmp_path, port=port, secret=SECRET, root=root))
-        # It takes the socket over, as from an older nginx: connections wait until it is ready.
-        process = subprocess.Popen(
-            [locate("nginx"), "-c", path, "-p", tmp_path, "-e", tmp_path / "error.log"],
-            pass_fds=[listening.fileno()],
-            env={**os.environ, "NGINX": f"{listening.fileno()};"},
-        )
-    try:
-        yield Place(root, f"http://127.0.0.1:{port}/blobs")
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with run_nginx(tmp_path / "nginx", SERVER.format(secret=SECRET, root=root)) as address:
+        yield Place(root, f"http://{address}/blobs")
 
 
 @pytest.fixture

@@ -6,11 +6,16 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from registry.app import open_index, warn_of_idle_users
+from registry.config import Configuration, Users
+from registry.metadata.users import add_user
+from registry.policy.access import Access
 from tests.programs import LayerkitProcess, RegistryProcess, run_registry
 from tests.registry.guarded import basic, bearer
 
@@ -70,6 +75,19 @@ def test_they_can_be_there_before_the_registry_is(layerkit: LayerkitProcess, tmp
     assert len(password) >= 32
     [user] = json.loads(layerkit("registry", "users", "list", "--format", "json", "--root", root).stdout)
     assert (user["name"], user["created"]) == ("ann", user["changed"])
+
+
+async def test_users_whom_nobody_asks_for_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    configuration = Configuration(root=tmp_path / "registry")
+    await warn_of_idle_users(configuration)
+    async with open_index(configuration.root) as index:
+        await warn_of_idle_users(configuration)
+        assert caplog.text == ""
+        await index.write(lambda queries: add_user(queries, "ann", "hash", now=1))
+    await warn_of_idle_users(replace(configuration, users=Users(access=Access())))
+    assert caplog.text == ""
+    await warn_of_idle_users(configuration)
+    assert "the configuration has no `auth:`" in caplog.text
 
 
 def test_on_a_terminal_it_asks_and_does_not_show(tmp_path: Path) -> None:
