@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ from layerkit.oci.errors import (
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.request import GetBlob, GetManifest
 from layerkit.oci.scope import repository_scope
-from layerkit.remote.address import follow, is_loopback
 from layerkit.remote.auth import Credentials
 from layerkit.remote.client import Client, Connection, open_client
 from registry.app import run_server
@@ -38,6 +38,7 @@ DIGEST = Digest.of(b"content")
 CALL = GetBlob(repository=NAME, digest=DIGEST)
 PATH = f"/v2/acme/web/blobs/{DIGEST}"
 OK = frozenset({200})
+PUSH = frozenset({repository_scope("acme/web", "pull", "push")})
 ALICE = Credentials("alice", "s3cret")
 
 
@@ -70,22 +71,6 @@ async def fetch(client: Client, call: GetBlob | str = CALL) -> bytes:
 
 
 class TestSchemes:
-    @pytest.mark.parametrize(
-        "host", ["localhost", "localhost:5000", "127.0.0.1", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "a.localhost"]
-    )
-    def test_this_machine_is_loopback(self, host: str) -> None:
-        assert is_loopback(host)
-
-    @pytest.mark.parametrize(
-        "host",
-        [
-            *("registry.example", "registry.example:5000", "localhost.example", "notlocalhost", "127.0.0.1.example"),
-            *("10.0.0.1", "192.168.1.1:5000", "0.0.0.0:5000", "[::]:5000", "[fe80::1]:5000", "docker.io", ""),
-        ],
-    )
-    def test_another_machine_is_not(self, host: str) -> None:
-        assert not is_loopback(host)
-
     async def test_http_is_used_on_loopback_where_https_is_not_spoken(self) -> None:
         async with run(content) as server, client_of(server) as client:
             assert await fetch(client) == b"content"
@@ -322,10 +307,6 @@ class TestRedirects:
                 assert await fetch(client) == b"content"
             assert store.seen == ["GET /a%20b/%C3%B6"]
 
-    def test_a_target_is_followed_from_where_it_was_named(self) -> None:
-        assert follow("https://a/v2/x", "/v2/y?z=1") == "https://a/v2/y?z=1"
-        assert follow("https://a/v2/x", "https://b/c") == "https://b/c"
-
 
 class TestTokens:
     @asynccontextmanager
@@ -428,6 +409,124 @@ class TestTokens:
             assert await fetch(client) == b"content"
             assert server.authorizations == ["", "", "Bearer t1"]
 
+    async def test_a_token_comes_by_http_only_where_all_the_rest_does(self, certificate: Certificate) -> None:
+        """A registry that speaks https would have our password sent in the clear, even on this machine."""
+        async with run(answering(200, '{"token":"t"}')) as thief:
+            challenge = f'Bearer realm="http://{thief.address}/token"'
+            async with run(answering(401, WWW_Authenticate=challenge), certificate.server) as server:
+                connection = Connection(host=server.address, credentials=ALICE, tls=certificate.client, patience=ONCE)
+                async with open_client(connection) as client:
+                    with pytest.raises(Unauthorized, match="refused, because it is not https"):
+                        await fetch(client)
+                async with open_client(replace(connection, insecure=True)) as client:
+                    with pytest.raises(Unauthorized, match="HTTP status 401"):
+                        await fetch(client)
+            assert len(thief.seen) == 1
+
+    async def test_another_scope_is_asked_for_before_its_body_is_sent(self) -> None:
+        async with self.registry("t1", "t2") as (server, service), client_of(server) as client:
+            with pytest.raises(Unauthorized):
+                await fetch(client)
+            server.seen.clear()
+            async with client.send("GET", f"http://{server.address}/up", scopes=PUSH, expected=OK):
+                pass
+            assert (server.seen, len(service.seen)) == (["GET /up"], 2)
+
+
+class TestWhoWeAre:
+    """Who has a keychain may be asked for its password: nobody is, before a registry asks who we are."""
+
+    @asynccontextmanager
+    async def client(self, handler: Handler, found: Credentials | None) -> AsyncIterator[tuple[Client, list[str]]]:
+        asked = []
+
+        async def find() -> Credentials | None:
+            asked.append("who?")
+            return found
+
+        async with (
+            run(handler) as server,
+            open_client(Connection(host=server.address, credentials=find, patience=ONCE)) as client,
+        ):
+            yield client, asked
+
+    async def test_a_registry_that_does_not_ask_is_not_told(self) -> None:
+        async with self.client(content, ALICE) as (client, asked):
+            assert await fetch(client) == b"content"
+            assert asked == []
+
+    @pytest.mark.parametrize(
+        ("found", "header"),
+        [(ALICE, "Basic YWxpY2U6czNjcmV0"), (Credentials(registry_token="fixed"), "Bearer fixed")],
+    )
+    async def test_one_that_asks_is_told_from_then_on(self, found: Credentials, header: str) -> None:
+        async def guard(http: web.BaseRequest) -> web.StreamResponse:
+            if http.headers.get("Authorization") == header:
+                return web.Response(body=b"content")
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+
+        async with self.client(guard, found) as (client, asked):
+            assert await asyncio.gather(*(fetch(client) for _ in range(5))) == [b"content"] * 5
+            assert asked == ["who?"]
+
+    async def test_nobody_is_told_to_log_in(self) -> None:
+        async with self.client(answering(401, WWW_Authenticate="Basic"), None) as (client, asked):
+            for _ in range(2):
+                with pytest.raises(Unauthorized, match=rf"log in first \(layerkit login {client.host}\)"):
+                    await fetch(client)
+            assert asked == ["who?"]
+
+    async def test_who_is_known_and_not_let_in_is_not_told_to_log_in(self) -> None:
+        async with self.client(answering(401, WWW_Authenticate="Basic"), ALICE) as (client, _):
+            with pytest.raises(Unauthorized, match="HTTP status 401") as caught:
+                await fetch(client)
+            assert "log in first" not in caught.value.message
+
+
+class TestWarnings:
+    async def warned(self, *headers: str, count: int = 1) -> list[str]:
+        async def handler(http: web.BaseRequest) -> web.StreamResponse:
+            response = web.Response(body=b"content")
+            for header in headers:
+                response.headers.add("Warning", header)
+            return response
+
+        told: list[str] = []
+        async with run(handler) as server:
+            async with open_client(Connection(host=server.address, note=told.append)) as client:
+                for _ in range(count):
+                    await fetch(client)
+            return [text.replace(server.address, "HOST") for text in told]
+
+    async def test_each_is_told_once(self) -> None:
+        """ "299 - " and a quoted text (distribution-spec, "Warnings")."""
+        assert await self.warned('299 - "it moves on 1 May"', '299 - "read only"', count=3) == [
+            "HOST warns: it moves on 1 May",
+            "HOST warns: read only",
+        ]
+
+    @pytest.mark.parametrize(
+        ("header", "told"),
+        [
+            ('299 - "say \\"no\\" \\\\"', 'HOST warns: say "no" \\'),
+            ('299 registry.example "a", 299 - "b"', "HOST warns: a"),
+        ],
+    )
+    async def test_a_text_is_taken_out_of_its_quotes(self, header: str, told: str) -> None:
+        assert (await self.warned(header))[0] == told
+
+    @pytest.mark.parametrize("header", ["299 - no quotes", '110 - "stale"', '299 "x"', "", '299 - "open', "garbage"])
+    async def test_what_is_no_warning_is_passed_over(self, header: str) -> None:
+        assert await self.warned(header) == []
+
+    async def test_a_terminal_is_safe_from_them(self) -> None:
+        assert await self.warned('299 - "a\x9b2Jb"') == ["HOST warns: a\ufffd2Jb"]
+
+    async def test_there_is_an_end_to_them(self) -> None:
+        assert len(await self.warned(*(f'299 - "number {n}"' for n in range(60)))) == 10
+        [long] = await self.warned(f'299 - "{"x" * 4000}"')
+        assert len(long) < 1100
+
 
 class TestErrors:
     @pytest.mark.parametrize(
@@ -499,6 +598,29 @@ class TestErrors:
         async with run(slow) as server, client_of(server) as client:
             with pytest.raises(BlobUnknown, match="in pieces"):
                 await fetch(client)
+
+
+class TestSecrets:
+    """What lets somebody in is in no error, wherever a registry puts it."""
+
+    async def test_a_location_is_told_without_its_query(self) -> None:
+        """An upload's state and the signature of a store are as good as a password."""
+        async with run(answering(403)) as server, client_of(server, ALICE) as client:
+            with pytest.raises(Denied) as caught:
+                async with client.send("PUT", f"http://{server.address}/up?_state=s3cret", expected=OK):
+                    pass
+            assert f"PUT http://{server.address}/up: " in caught.value.message
+            assert "s3cret" not in caught.value.message
+
+    async def test_so_is_one_that_cannot_be_reached(self) -> None:
+        location = f"http://{closed_address()}/signed?X-Signature=s3cret"
+        async with run(answering(307, Location=location)) as server, client_of(server, ALICE) as client:
+            with pytest.raises(Unavailable) as caught:
+                await fetch(client)
+            assert "s3cret" not in f"{caught.value.message}"
+
+    async def test_credentials_are_in_no_repr(self) -> None:
+        assert "s3cret" not in repr(Connection(host="registry.example", credentials=ALICE))
 
 
 class TestBrokenConnections:
