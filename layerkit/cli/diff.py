@@ -19,6 +19,7 @@ from layerkit.oci.descriptor import Descriptor
 from layerkit.sizes import format_size
 from layerkit.view.diff import Aspect, FileChange, ImageDiff, Setting, diff_images
 from layerkit.view.files import format_mode
+from layerkit.view.image import Spools
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 
@@ -63,8 +64,9 @@ def diff(
 
 
 async def _diff(before: Where, after: Where, look: Look, output: Output, *, times: bool) -> ImageDiff:
-    async with open_image(before, look, output) as old, open_image(after, look, output) as new:
-        return await diff_images(old, new, times=times)
+    with Spools() as spools:
+        async with open_image(before, look, output, spools) as old, open_image(after, look, output, spools) as new:
+            return await diff_images(old, new, times=times)
 
 
 def paint(line: str, *, colour: bool) -> str:

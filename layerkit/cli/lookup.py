@@ -27,7 +27,7 @@ from layerkit.oci.errors import ManifestUnknown
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, RepositoryName, Tag, parse_reference, parse_tag_or_digest
 from layerkit.oci.repository import Lister, Reader
-from layerkit.view.image import Headers, ViewedImage, view_image
+from layerkit.view.image import Headers, Spools, ViewedImage, view_image
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -203,8 +203,10 @@ def _only(entries: Sequence[Descriptor], name: str) -> Digest:
 
 
 @asynccontextmanager
-async def open_image(where: Where, look: Look, output: Output) -> AsyncIterator[ViewedImage]:
-    """The one image, for one platform, that is to be looked into."""
+async def open_image(
+    where: Where, look: Look, output: Output, spools: Spools | None = None
+) -> AsyncIterator[ViewedImage]:
+    """The one image, for one platform, that is to be looked into. `spools` are for layers that are read twice."""
     async with find_image(where, look) as found:
         yield await view_image(
             found.repository,
@@ -214,4 +216,5 @@ async def open_image(where: Where, look: Look, output: Output) -> AsyncIterator[
             host=host_platform(),
             headers=look.headers,
             progress=StepLog(output, verb="read"),
+            spools=spools,
         )

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from layerkit.layer.entry import EntryType
@@ -176,8 +177,9 @@ async def _digest(image: ViewedImage, files: Iterable[File]) -> Mapping[tuple[in
     digests = {}
     for number, entries in layers.items():
         layer = image.layers[number]
-        async with image.open_layer(layer) as stored:
-            found = await asyncio.to_thread(digest_files, stored, layer.media_type, entries.values())
+        found = await image.read_layer(
+            layer, partial(digest_files, media_type=layer.media_type, entries=entries.values())
+        )
         digests.update({(number, offset): digest for offset, digest in found.items()})
     return digests
 

@@ -5,11 +5,11 @@ be remembered. Async; layers are read in threads.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
-from typing import BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, Protocol, Self, TypeVar, cast
 
 from layerkit.image.select import choose_platform
 from layerkit.layer.errors import LayerError
@@ -24,6 +24,8 @@ from layerkit.oci.platform import Platform
 from layerkit.oci.reference import Tag
 from layerkit.oci.repository import Lister, Reader
 from layerkit.progress import SILENT, Activity, Progress, Step, running
+
+T = TypeVar("T")
 
 _BATCH: Final = 2**20
 
@@ -50,6 +52,37 @@ class RememberedHeaders:
         self._indexes[layer] = index
 
 
+class Spools:
+    """Layers of registries that are read more than once, in files without a name until the block ends."""
+
+    def __init__(self) -> None:
+        self._files: dict[Digest, BinaryIO] = {}
+        self._is_open = False
+
+    def __enter__(self) -> Self:
+        self._is_open = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_open = False
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def find(self, layer: Digest) -> BinaryIO | None:
+        """The layer, at its start."""
+        file = self._files.get(layer)
+        if file is not None:
+            file.seek(0)
+        return file
+
+    def keep(self, layer: Digest, file: BinaryIO) -> bool:
+        """Whether it is kept: outside of a block none is."""
+        if self._is_open:
+            self._files[layer] = file
+        return self._is_open
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewedImage:
     """One image for one platform. `name` is what people call it; `index` is that which it was chosen from."""
@@ -62,6 +95,7 @@ class ViewedImage:
     index: Manifest | None = None
     headers: Headers = field(default_factory=RememberedHeaders)
     progress: Progress = SILENT
+    spools: Spools = field(default_factory=Spools)
 
     @property
     def layers(self) -> tuple[Descriptor, ...]:
@@ -85,47 +119,58 @@ class ViewedImage:
         known = await asyncio.to_thread(self.headers.find, layer.digest, diff_id)
         if known is not None:
             return known
-        step = Step(activity=Activity.INDEX, total=layer.size, descriptor=layer, group=self.name)
-        with running(self.progress, step) as run:
-            try:
-                async with self.open_layer(layer) as file:
-                    watched = cast("BinaryIO", _Watched(file, run.advance))
-                    index = await asyncio.to_thread(index_layer, watched, layer.media_type, diff_id)
-            except LayerError as error:
-                raise LayerError(f"layer {layer.digest} of {self.name}: {error}") from error
+        index = await self.read_layer(layer, lambda file: index_layer(file, layer.media_type, diff_id))
         await asyncio.to_thread(self.headers.remember, layer.digest, index)
         return index
 
+    async def read_layer(self, layer: Descriptor, read: Callable[[BinaryIO], T]) -> T:
+        """What `read` makes, in a thread, of the layer as it is stored: a file at its start.
+
+        Raises LayerError, which names the layer and the image, and what the repository raises.
+        """
+        step = Step(activity=Activity.INDEX, total=layer.size, descriptor=layer, group=self.name)
+        try:
+            with running(self.progress, step) as run:
+                async with self._open(layer, run.advance) as file:
+                    return await asyncio.to_thread(read, file)
+        except LayerError as error:
+            raise LayerError(f"layer {layer.digest} of {self.name}: {error}") from error
+
     @asynccontextmanager
-    async def open_layer(self, layer: Descriptor) -> AsyncIterator[BinaryIO]:
-        """The layer as it is stored, as a file at its start. Raises what the repository raises."""
+    async def _open(self, layer: Descriptor, advance: Callable[[int], None]) -> AsyncIterator[BinaryIO]:
+        kept = self.spools.find(layer.digest)
+        if kept is not None:
+            yield cast("BinaryIO", _Watched(kept, advance))
+            return
         try:
             async with self.reader.open_blob(layer.digest) as blob:
                 if blob.file is not None:
-                    yield blob.file
+                    yield cast("BinaryIO", _Watched(blob.file, advance))
                     return
-                with TemporaryFile(buffering=0) as spool:
+                with ExitStack() as stack:
+                    spool = cast("BinaryIO", stack.enter_context(TemporaryFile(buffering=_BATCH)))
                     batch = bytearray()
                     async for chunk in blob:
+                        advance(len(chunk))
                         batch += chunk
                         if len(batch) >= _BATCH:
                             await asyncio.to_thread(spool.write, batch)
                             batch = bytearray()
-                    spool.write(batch)
+                    await asyncio.to_thread(spool.write, batch)
                     spool.seek(0)
-                    yield cast("BinaryIO", spool)
+                    if self.spools.keep(layer.digest, spool):
+                        stack.pop_all()
+                    yield spool
         except BlobUnknown:
             if not is_nondistributable(layer.media_type):
                 raise
-            raise LayerError(
-                f"layer {layer.digest} of {self.name} may not be distributed, so that it cannot be looked into"
-            ) from None
+            raise LayerError("it may not be distributed, so that it cannot be looked into") from None
 
 
 class _Watched:
     """A file that tells how much of it was read."""
 
-    def __init__(self, file: BinaryIO, advance: "_Advance") -> None:
+    def __init__(self, file: BinaryIO, advance: Callable[[int], None]) -> None:
         self._file = file
         self._advance = advance
 
@@ -133,10 +178,6 @@ class _Watched:
         content = self._file.read(size)
         self._advance(len(content))
         return content
-
-
-class _Advance(Protocol):
-    def __call__(self, count: int, /) -> None: ...
 
 
 async def read_config(reader: Reader, document: ImageManifest) -> ImageConfig:
@@ -157,6 +198,7 @@ async def view_image(
     host: Platform,
     headers: Headers,
     progress: Progress = SILENT,
+    spools: Spools | None = None,
 ) -> ViewedImage:
     """The image at `target`: of an index that for the `wanted` platform, else that for the host's, else the only one.
 
@@ -183,6 +225,7 @@ async def view_image(
         index=index,
         headers=headers,
         progress=progress,
+        spools=spools or Spools(),
     )
 
 

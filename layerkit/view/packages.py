@@ -8,6 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from layerkit.layer.entry import EntryType
@@ -59,8 +60,9 @@ async def _read(image: ViewedImage, files: list[File]) -> dict[str, bytes]:
     contents: dict[tuple[int, int], bytes] = {}
     for number, entries in layers.items():
         layer = image.layers[number]
-        async with image.open_layer(layer) as stored:
-            found = await asyncio.to_thread(read_files, stored, layer.media_type, entries.values())
+        found = await image.read_layer(
+            layer, partial(read_files, media_type=layer.media_type, entries=entries.values())
+        )
         contents.update({(number, offset): content for offset, content in found.items()})
     return {file.path: contents[file.origin.layer, file.entry.offset] for file in files}
 
