@@ -6,7 +6,7 @@ archive is copied into the store.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from layerkit.build.headers import HeaderCache
 from layerkit.build.pick import Donor
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.together import run_together
+from layerkit.content.archive import open_archive
 from layerkit.content.layout import Layout
 from layerkit.content.store import Store
 from layerkit.image.image import Image
@@ -32,11 +33,12 @@ from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
 from layerkit.oci.manifest import ImageIndex, ImageManifest, Manifest
 from layerkit.oci.mediatype import is_nondistributable
 from layerkit.oci.platform import Platform
-from layerkit.oci.reference import Reference, RepositoryName
+from layerkit.oci.reference import Reference, RepositoryName, Tag, parse_reference
 from layerkit.oci.repository import OpenRegistry, Reader
 from layerkit.progress import Activity, Outcome, Progress, Step, running
 from layerkit.spec.model import (
     ArchiveBase,
+    ArchiveFormat,
     Base,
     ImageBase,
     LayoutBase,
@@ -103,7 +105,7 @@ class Bases:
             case LayoutBase(path, target):
                 layout = Layout(path)
                 reader = layout.repository(RepositoryName(""))
-                manifest = await reader.get_manifest(target or _only_image(layout))
+                manifest = await reader.get_manifest(target or _only_image(layout.entries(), f"oci:{path}"))
                 return await self._bring(reader, manifest, platform, f"oci:{path}")
             case StoreBase(reference):
                 reader = self.store.repository(RepositoryName(reference.name))
@@ -144,7 +146,17 @@ class Bases:
         )
 
     async def _resolve_archive(self, base: ArchiveBase, platform: Platform) -> BaseImage:
-        raise NotImplementedError
+        label = f"{base.format}:{base.path}"
+        async with open_archive(base.path) as archive:
+            reader = archive.repository(RepositoryName(""))
+            if base.reference is None:
+                target: Tag | Digest = _only_image(archive.entries(), label)
+            elif base.format is ArchiveFormat.DOCKER:
+                reference = parse_reference(base.reference)
+                reader, target = archive.repository(RepositoryName(reference.name)), reference.target
+            else:
+                target = Digest(base.reference) if ":" in base.reference else Tag(base.reference)
+            return await self._bring(reader, await reader.get_manifest(target), platform, label)
 
     async def _bring(self, source: Reader, manifest: Manifest, platform: Platform, label: str) -> BaseImage:
         """An image of this machine, its config and layers in the store."""
@@ -258,8 +270,8 @@ async def _select(
     return manifest, document, variant
 
 
-def _only_image(layout: Layout) -> Digest:
-    entries = {entry.digest for entry in layout.entries()}
-    if len(entries) != 1:
-        raise ManifestUnknown(f"oci:{layout.root} holds {len(entries)} images: name one, oci:DIR:TAG or oci:DIR@DIGEST")
-    return entries.pop()
+def _only_image(entries: Iterable[Descriptor], label: str) -> Digest:
+    digests = {entry.digest for entry in entries}
+    if len(digests) != 1:
+        raise ManifestUnknown(f"{label} holds {len(digests)} images: name one, {label}:TAG or {label}@DIGEST")
+    return digests.pop()

@@ -20,12 +20,11 @@ from layerkit.cli.environment import (
     source_date_epoch,
 )
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
+from layerkit.cli.outputs import Place, parse_place, write_place
 from layerkit.cli.push import push_image
 from layerkit.cli.repro import build_again, find_differences
 from layerkit.cli.results import describe_metadata, describe_result
-from layerkit.content.layout import Layout
 from layerkit.content.store import Store
-from layerkit.oci.errors import TagInvalid
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import (
     DEFAULT_TAG,
@@ -34,11 +33,9 @@ from layerkit.oci.reference import (
     Tag,
     has_explicit_domain,
     parse_reference,
-    parse_tag,
 )
 from layerkit.spec.load import DEFAULT_FILE, load_file
 from layerkit.spec.model import ImageSpec, SpecFile
-from layerkit.transfer import Copy
 
 
 class PlatformType(click.ParamType[Platform]):
@@ -67,7 +64,14 @@ class PlatformType(click.ParamType[Platform]):
     help="Name of the image; may be repeated. Replaces the spec's `tags:`.",
 )
 @click.option("--push", is_flag=True, help="Push each image to the registries of its tags.")
-@click.option("-o", "--output", "outputs", multiple=True, metavar="oci:DIR", help="Also write an OCI image layout.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="PLACE",
+    help="Also write to oci:DIR, oci-archive:FILE or docker-archive:FILE, each with :TAG if wanted.",
+)
 @click.option(
     "--platform",
     "platforms",
@@ -111,11 +115,11 @@ def build(
     layerkit build                                          all of ./layerkit.yaml
     layerkit build web -t registry.example/acme/web:1 --push
     layerkit build --platform linux/amd64 --platform linux/arm64
-    layerkit build -o oci:out                               also write the folder out as an OCI layout
+    layerkit build -o oci:out -o oci-archive:web.tar        also write a layout and an archive
     layerkit build --check                                  only see whether all is right
     """
     _refuse_folder(name for name in names if "/" in name or name in {".", ".."})
-    folders = [_layout_folder(text) for text in outputs]
+    places = [parse_place(text) for text in outputs]
     file = load_file(
         path,
         variables=parse_variables(variables),
@@ -126,8 +130,9 @@ def build(
     _refuse_folder(name for name in names if Path(name).is_dir() and name not in {image.name for image in file.images})
     selected = file.select(names)
     wanted = tuple(image for image in selected if not names or image.name in names)
-    if (tags or iidfile) and len(wanted) != 1:
-        flag = "-t" if tags else "--iidfile"
+    named = next((place for place in places if place.where.reference is not None), None)
+    if (tags or iidfile or named) and len(wanted) != 1:
+        flag = "-t" if tags else "--iidfile" if iidfile else f"-o {named.text}" if named else ""
         raise click.UsageError(f"{flag} is for one image, and {len(wanted)} are built: name the one.")
     references = {image.name: _references(image, tags, push=push) for image in wanted}
     builder = make_builder(access, StepLog(output, verb="pulled"), is_cached=not no_cache, backwards=second_time)
@@ -144,7 +149,7 @@ def build(
         arguments = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
         arguments += [text for platform in platforms for text in ("--platform", str(platform))]
         _compare(described, build_again(builder, selected, arguments, access), output)
-    asyncio.run(_deliver(builder.store, results, references, folders, output, push=push, access=access))
+    asyncio.run(_deliver(builder.store, results, references, places, output, push=push, access=access))
     _keep_records(Path(path), results, output)
     if metadata_file is not None:
         metadata_file.write_text(f"{format_json(describe_metadata(results, references))}\n")
@@ -187,7 +192,7 @@ async def _deliver(
     store: Store,
     results: Sequence[BuildResult],
     references: Mapping[RepositoryName, tuple[Reference, ...]],
-    folders: list[tuple[Path, str]],
+    places: Sequence[Place],
     output: Output,
     *,
     push: bool,
@@ -201,26 +206,12 @@ async def _deliver(
             repository = store.repository(RepositoryName(reference.name))
             await repository.put_manifest(result.manifest, [_tag(reference)])
             output.note(f"tagged {reference}")
-    for result in results:
-        names = references[result.spec.name]
-        for folder, tag in folders:
-            named = [parse_reference(f"{names[0].name}:{tag}")] if tag else names
-            await _write_layout(store, result, named, folder, output)
+    for place in places:
+        await write_place(store, place, results, references, host_platform(), output)
     if push:
         for result in results:
             for reference in references[result.spec.name]:
                 await push_image(store, reference, output, access)
-
-
-async def _write_layout(
-    store: Store, result: BuildResult, references: Sequence[Reference], folder: Path, output: Output
-) -> None:
-    layout = Layout(folder, create=True)
-    source = store.repository(RepositoryName(""))
-    for reference in references:
-        destination = layout.repository(RepositoryName(reference.name))
-        await Copy(source=source, destination=destination).image(result.manifest, [_tag(reference)])
-        output.note(f"written to oci:{folder}:{_tag(reference)}")
 
 
 def _tag(reference: Reference) -> Tag:
@@ -257,22 +248,6 @@ def _refuse_folder(names: Iterable[str]) -> None:
         raise click.UsageError(
             f"{name!r} is no image of the spec. The spec is named with -f, like -f {file}; its folder is the context."
         )
-
-
-def _layout_folder(output: str) -> tuple[Path, str]:
-    """`oci:DIR` or `oci:DIR:TAG`."""
-    kind, colon, rest = output.partition(":")
-    if kind != "oci" or not colon or not rest:
-        raise click.UsageError(f"-o {output}: expected oci:DIR or oci:DIR:TAG.")
-    folder, colon, tag = rest.rpartition(":")
-    if not colon or "/" in tag:
-        return Path(rest), ""
-    if not folder or not tag:
-        raise click.UsageError(f"-o {output}: expected oci:DIR or oci:DIR:TAG.")
-    try:
-        return Path(folder), parse_tag(tag)
-    except TagInvalid as error:
-        raise click.UsageError(f"-o {output}: {error.message}.") from error
 
 
 def parse_variables(variables: tuple[str, ...]) -> dict[str, str]:

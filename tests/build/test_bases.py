@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import tarfile
@@ -18,6 +19,7 @@ import zstandard
 
 from layerkit.build.builder import Builder, BuiltImage
 from layerkit.cli.environment import open_url
+from layerkit.content.export import NamedImage, plan_export, write_archive
 from layerkit.content.layout import Layout
 from layerkit.content.memory import MemoryRegistry, MemoryRepository
 from layerkit.content.store import Store
@@ -25,9 +27,10 @@ from layerkit.document.problem import DocumentError
 from layerkit.layer.errors import LayerError
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.digest import Digest
-from layerkit.oci.errors import OCIError
+from layerkit.oci.errors import ManifestUnknown, OCIError
 from layerkit.oci.manifest import Manifest
-from layerkit.oci.reference import Reference, RepositoryName, Tag
+from layerkit.oci.platform import parse_platform
+from layerkit.oci.reference import Reference, RepositoryName, Tag, parse_reference
 from layerkit.spec.model import ImageSpec, Spec
 from layerkit.transfer import Copy
 from tests.images import HandmadeLayout, digest_of, file, folder, make_tar, member, read_layer, symlink
@@ -323,6 +326,68 @@ class TestRootfs:
             os.mkfifo(context / "rootfs.tar")
         with pytest.raises(LayerError, match=r"tar:.*/rootfs\.tar"):
             await build("from: tar:rootfs.tar\n")
+
+
+class TestArchives:
+    """`from: oci-archive:FILE` and `docker-archive:FILE`, whoever wrote the file."""
+
+    @pytest.fixture
+    async def exported(self, base: HandmadeLayout, context: Path) -> Path:
+        """One file with two images, for both forms."""
+        layout = Layout(base.root)
+        base.name(base.image(make_tar(file("other"))), tag="2")
+        repository = layout.repository(RepositoryName(""))
+        images = [
+            NamedImage(manifest=await repository.get_manifest(Tag(tag)), names=(parse_reference(f"acme/x:{tag}"),))
+            for tag in ("1", "2")
+        ]
+        path = context / "images.tar"
+        await write_archive(path, await plan_export(repository, images, parse_platform("linux/amd64")))
+        return path
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "oci-archive:images.tar:1",
+            "docker-archive:images.tar:acme/x:1",
+            "docker-archive:images.tar:docker.io/acme/x:1",
+        ],
+    )
+    async def test_an_image_of_it_is_built_on(
+        self, build: Build, exported: Path, base: HandmadeLayout, origin: str
+    ) -> None:
+        built = await build(SPEC.replace("registry.example/base:1", f"'{origin}'"))
+        remote = await build("from: registry.example/base:1\n")
+        assert built.image.layers[:2] == remote.image.layers
+        assert built.base is None
+
+    async def test_of_several_one_is_to_be_named(self, build: Build, exported: Path) -> None:
+        with pytest.raises(ManifestUnknown, match=r"oci-archive:.*images\.tar holds 2 images: name one"):
+            await build("from: oci-archive:images.tar\n")
+
+    async def test_what_docker_saved_before_25_is_built_on(self, build: Build, context: Path, store: Store) -> None:
+        """No manifest and layers as they are unpacked: LAYERS, item 36 keeps their bytes."""
+        config = json.dumps(
+            {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [digest_of(ROOTFS)]}}
+        ).encode()
+        saved = [{"Config": "c.json", "RepoTags": ["acme/old:1"], "Layers": ["l/layer.tar"]}]
+        (context / "old.tar").write_bytes(
+            make_tar(
+                file("c.json", config),
+                folder("l"),
+                file("l/layer.tar", ROOTFS),
+                file("manifest.json", json.dumps(saved).encode()),
+            )
+        )
+        built = await build("from: docker-archive:old.tar\nlayers: [{copy: [./file:/bin/new]}]\n")
+        first, second = built.image.layers
+        assert (first.digest, first.media_type) == (digest_of(ROOTFS), "application/vnd.oci.image.layer.v1.tar")
+        assert "usr/bin/new" in read_layer(store.root, {"digest": second.digest, "mediaType": "gzip"})
+
+    async def test_what_is_no_archive_is_refused(self, build: Build, context: Path) -> None:
+        (context / "file.tar").write_bytes(b"no tar" * 100)
+        with pytest.raises(OCIError, match=r"file\.tar is no archive of images"):
+            await build("from: docker-archive:file.tar\n")
 
 
 class TestCopiesFromOtherImages:

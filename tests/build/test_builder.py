@@ -432,7 +432,7 @@ class TestNaming:
         base.name(base.image(ROOTFS, author="one"), "1")
         base.name(base.image(ROOTFS, author="two"), "2")
         assert config_of(await build("from: oci:base:2\n"))["author"] == "two"
-        with pytest.raises(ManifestUnknown, match="holds 2 images: name one, oci:DIR:TAG or oci:DIR@DIGEST"):
+        with pytest.raises(ManifestUnknown, match=r"holds 2 images: name one, oci:.*base:TAG or oci:.*base@DIGEST"):
             await build("from: oci:base\n")
         with pytest.raises(ManifestUnknown, match="3 is not in"):
             await build("from: oci:base:3\n")

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ class TestLayoutOutput:
         assert [tag for _, tag, _ in entries_of(tmp_path / "o")] == ["p"]
 
     @pytest.mark.parametrize(
-        "output", ["out", "oci:", "oci", "docker-archive:x", "oci:out:", "oci::1", "oci:out:-x", "oci:out:a b"]
+        "output", ["out", "oci:", "oci", "store:x", "tar:x", "oci:out:", "oci::1", "oci:out:-x", "oci:out:a b"]
     )
     def test_a_wrong_output_is_wrong_usage_before_anything_is_built(
         self, layerkit: LayerkitProcess, context: Path, output: str
@@ -411,3 +412,38 @@ class TestSeveral:
         done = layerkit("build", "--check", cwd=several, check=False)
         assert done.code == 2
         assert "no file matches ./file" in done.stderr
+
+
+class TestArchives:
+    """SPEC, "What is built": "archives are replaced atomically"; LAYERS, item 45."""
+
+    def test_one_file_is_for_both_forms(self, layerkit: LayerkitProcess, context: Path, tmp_path: Path) -> None:
+        path = tmp_path / "out.tar"
+        path.write_text("an older one")
+        digest = layerkit("build", "-t", "localhost/a:1", "-o", f"docker-archive:{path}", cwd=context).stdout.strip()
+        with tarfile.open(path) as archive:
+            names = archive.getnames()
+            index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+            saved = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+        assert names[:3] == ["oci-layout", "index.json", "manifest.json"]
+        assert [entry["digest"] for entry in index["manifests"]] == [digest]
+        assert saved[0]["RepoTags"] == ["localhost/a:1"]
+
+    def test_several_images_share_one(self, layerkit: LayerkitProcess, context: Path, tmp_path: Path) -> None:
+        (context / "layerkit.yaml").write_text(
+            "images: {a: {from: scratch, tags: [localhost/a:1]}, b: {from: scratch, labels: {x: y}}}\n"
+        )
+        done = layerkit("build", "-o", f"oci-archive:{tmp_path}/out.tar", cwd=context)
+        with tarfile.open(tmp_path / "out.tar") as archive:
+            index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+        assert sorted(entry["digest"] for entry in index["manifests"]) == sorted(done.stdout.split())
+        done = layerkit("build", "-o", f"oci-archive:{tmp_path}/out.tar:1", cwd=context, check=False)
+        assert (done.code, "is for one image, and 2 are built" in done.stderr) == (2, True)
+
+    def test_a_name_of_its_own(self, layerkit: LayerkitProcess, context: Path, tmp_path: Path) -> None:
+        out = f"docker-archive:{tmp_path}/out.tar:acme/other:7"
+        layerkit("build", "-o", out, "-o", f"oci-archive:{tmp_path}/oci.tar:8", cwd=context)
+        for name, tag in (("out.tar", "docker.io/acme/other:7"), ("oci.tar", "docker.io/library/context:8")):
+            with tarfile.open(tmp_path / name) as archive:
+                index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+            assert index["manifests"][0]["annotations"]["io.containerd.image.name"] == tag

@@ -1,0 +1,74 @@
+"""`layerkit build -o`: where images go beside the local store, as layouts and archives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from layerkit.build.builder import BuildResult
+from layerkit.cli.output import Output
+from layerkit.content.export import NamedImage, plan_export, write_archive
+from layerkit.content.layout import Layout
+from layerkit.content.store import Store
+from layerkit.document.problem import InvalidValue
+from layerkit.oci.digest import Digest
+from layerkit.oci.platform import Platform
+from layerkit.oci.reference import DEFAULT_TAG, Reference, RepositoryName, Tag, parse_reference
+from layerkit.spec.bases import parse_base
+from layerkit.spec.model import ArchiveBase, ArchiveFormat, LayoutBase
+from layerkit.transfer import Copy
+
+_EXPECTED: Final = "expected oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF]"
+
+References = Mapping[RepositoryName, tuple[Reference, ...]]
+"""The names that each image is to have, by what the spec calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One `-o`, as `text` says."""
+
+    text: str
+    where: LayoutBase | ArchiveBase
+
+
+def parse_place(text: str) -> Place:
+    try:
+        where = parse_base(text)
+    except InvalidValue as error:
+        raise click.UsageError(f"-o {text}: {error.message}{f'; {error.hint}' if error.hint else ''}.") from error
+    if not isinstance(where, LayoutBase | ArchiveBase):
+        raise click.UsageError(f"-o {text}: {_EXPECTED}.")
+    if isinstance(where.reference, Digest) or (where.reference or "").startswith("sha256:"):
+        raise click.UsageError(f"-o {text}: an image that is yet to be built has a tag alone; {_EXPECTED}.")
+    return Place(text, where)
+
+
+async def write_place(
+    store: Store, place: Place, results: Sequence[BuildResult], references: References, host: Platform, output: Output
+) -> None:
+    """Write all images there. An archive is replaced as a whole, of a layout only what has the same name."""
+    source = store.repository(RepositoryName(""))
+    names = {result.spec.name: _names(place, references[result.spec.name]) for result in results}
+    if isinstance(place.where, ArchiveBase):
+        images = [NamedImage(manifest=result.manifest, names=names[result.spec.name]) for result in results]
+        await write_archive(place.where.path, await plan_export(source, images, host))
+        output.note(f"written to {place.where.format}:{place.where.path}")
+        return
+    layout = Layout(place.where.path, create=True)
+    for result in results:
+        for reference in names[result.spec.name]:
+            tag = reference.tag or DEFAULT_TAG
+            destination = layout.repository(RepositoryName(reference.name))
+            await Copy(source=source, destination=destination).image(result.manifest, [tag])
+            output.note(f"written to oci:{place.where.path}:{tag}")
+
+
+def _names(place: Place, references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    wanted = place.where.reference
+    if wanted is None:
+        return references
+    if isinstance(place.where, ArchiveBase) and place.where.format is ArchiveFormat.DOCKER:
+        return (parse_reference(wanted).with_default_tag(),)
+    return (parse_reference(f"{references[0].name}:{Tag(wanted)}"),)
