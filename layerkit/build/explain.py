@@ -91,6 +91,7 @@ class Subject:
     base_digest: Digest | None
     layers: tuple[LayerState, ...]
     format: int
+    annotations: Mapping[str, str]
     built: int = 0
     manifest: Digest | None = None
     config: ImageConfig | None = None
@@ -113,9 +114,17 @@ class Explanation:
             self.before is not None
             and not self.base
             and not self.settings
+            and not self.is_reordered
             and all(layer.verdict is Verdict.SAME for layer in self.layers)
-            and [layer.name for layer in self.before.layers] == [layer.name for layer in self.after.layers]
         )
+
+    @property
+    def is_reordered(self) -> bool:
+        """Whether layers that both have follow each other in another way."""
+        if self.before is None:
+            return False
+        old, new = ([layer.name for layer in subject.layers] for subject in (self.before, self.after))
+        return [name for name in old if name in new] != [name for name in new if name in old]
 
 
 OpenLayer = Callable[[LayerState], AbstractContextManager[BinaryIO] | None]
@@ -137,6 +146,7 @@ class Explainer:
             base_digest=record.base_digest,
             layers=tuple(map(_recorded, record.layers)),
             format=record.format,
+            annotations=record.annotations,
             built=record.built,
             manifest=record.manifest,
             config=self.read_config(record.config),
@@ -149,15 +159,12 @@ class Explainer:
                 ExplainedLayer(name=layer.name, verdict=Verdict.NEW, before=None, after=layer) for layer in after.layers
             )
             return Explanation(before=None, after=after, base="", layers=layers, settings=())
-        settings: tuple[Setting, ...] = ()
-        if before.config is not None and after.config is not None:
-            settings = diff_configs(before.config, after.config)
         return Explanation(
             before=before,
             after=after,
             base=_explain_base(before, after),
             layers=tuple(self._explain_layers(before, after)),
-            settings=settings,
+            settings=tuple(_explain_settings(before, after)),
         )
 
     def _explain_layers(self, before: Subject, after: Subject) -> Iterable[ExplainedLayer]:
@@ -300,6 +307,19 @@ def _are_stored_alike(before: LayerState, after: LayerState) -> bool:
     return before.digest is None or after.digest is None or before.digest == after.digest
 
 
+def _explain_settings(before: Subject, after: Subject) -> Iterable[Setting]:
+    """What of an image is not in its layers: the config, as far as it is known, and the annotations."""
+    old, new = before.config, after.config
+    if old is not None and new is not None:
+        yield from diff_configs(old, new)
+        if old.created != new.created:
+            yield Setting(path="created", before=old.created, after=new.created)
+    for name in sorted({*before.annotations, *after.annotations}):
+        one, other = before.annotations.get(name), after.annotations.get(name)
+        if one != other:
+            yield Setting(path=f"annotations.{name}", before=one, after=other)
+
+
 def _explain_base(before: Subject, after: Subject) -> str:
     if before.base != after.base:
         return f"{before.base} -> {after.base}"
@@ -342,6 +362,7 @@ def subject_of_plan(plan: BuildPlan, *, base: str, base_digest: Digest | None, c
             for planned in plan.layers
         ),
         format=FORMAT_VERSION,
+        annotations=spec.annotations,
         config=config,
     )
 

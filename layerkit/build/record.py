@@ -44,7 +44,8 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A build that succeeded, at `built` in seconds since 1970. `base_digest` is that of a base in a registry."""
+    """A build that succeeded, at `built` in seconds since 1970. `base_digest` is that of a base in a registry,
+    `annotations` are those of the spec."""
 
     built: int
     spec: str
@@ -57,6 +58,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     manifest: Digest
     format: int
     layers: tuple[LayerRecord, ...]
+    annotations: dict[str, str] = {}
 
     def is_same_as(self, other: "BuildRecord") -> bool:
         """Whether both made the same of the same."""
@@ -130,6 +132,7 @@ def _record(path: Path, image: BuiltImage, now: int) -> BuildRecord:
         manifest=image.manifest.digest,
         format=FORMAT_VERSION,
         layers=tuple(_record_layer(spec, layer) for layer in image.layers),
+        annotations=dict(spec.annotations),
     )
 
 

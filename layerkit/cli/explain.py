@@ -102,7 +102,7 @@ def _subject(one: Prepared) -> Subject:
         one.plan,
         base=name_base(one.spec.base),
         base_digest=one.base.digest,
-        config=configure(one.base.image, one.spec.config).config if is_known else None,
+        config=configure(one.base.image, one.spec.config).created_at(one.spec.timestamp).config if is_known else None,
     )
 
 
@@ -144,7 +144,9 @@ def _as_text(explanation: Explanation, *, last: bool, every: bool) -> Iterator[s
         yield "  nothing differs"
         return
     if explanation.base:
-        yield f"  ~ base: {explanation.base}"
+        yield f"  ~ base: {one_line(explanation.base)}"
+    if explanation.is_reordered:
+        yield "  ~ the layers are in another order"
     for layer in explanation.layers:
         yield from _layer_as_text(layer, every=every)
     yield from (f"  {line[:2]}config {one_line(line[2:])}" for line in settings_as_text(explanation.settings))
@@ -210,6 +212,7 @@ def _as_json(explanation: Explanation) -> dict[str, Any]:
             }
             for layer in explanation.layers
         ],
+        "reordered": explanation.is_reordered,
         "config": [
             {"path": setting.path, "before": setting.before, "after": setting.after} for setting in explanation.settings
         ],

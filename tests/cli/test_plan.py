@@ -229,6 +229,30 @@ class TestExplain:
         assert verdicts(image) == {"app": "changed", "notes": "changed"}
         assert image["layers"][0]["reasons"] == ["compression gzip -> zstd"]
 
+    def test_what_is_in_no_layer_may_be_what_changed(self, run: Run, context: Path) -> None:
+        write(context, f"{SPEC}annotations: {{note: a}}\ntimestamp: 1700000000\n")
+        run("build", "-q")
+        write(context, f"{SPEC}annotations: {{note: b, more: c}}\ntimestamp: 1700000001\n")
+        for options in ([], ["--last"]):
+            image = explain(run, *options)
+            assert set(verdicts(image).values()) == {"same"}
+            assert image["config"] == [
+                {"path": "created", "before": "2023-11-14T22:13:20Z", "after": "2023-11-14T22:13:21Z"},
+                {"path": "annotations.more", "before": None, "after": "c"},
+                {"path": "annotations.note", "before": "a", "after": "b"},
+            ]
+            run("build", "-q")
+
+    def test_the_order_of_layers_may_be_what_changed(self, run: Run, context: Path) -> None:
+        one, two = "  - {name: one, copy: [src:/one]}\n", "  - {name: two, copy: [src:/two]}\n"
+        write(context, f"layers:\n{one}{two}")
+        run("build", "-q")
+        write(context, f"layers:\n{two}{one}")
+        image = explain(run)
+        assert image["reordered"]
+        assert verdicts(image) == {"one": "same", "two": "same"}
+        assert run("explain").stdout.splitlines()[1] == "  ~ the layers are in another order"
+
     def test_the_base_may_be_what_changed(self, run: Run, context: Path) -> None:
         run("build", "-q")
         layout = HandmadeLayout(context / "base")
