@@ -11,7 +11,7 @@ from typing import IO, Final
 from tests.acceptance.image import TAG
 from tests.acceptance.tree import Tree, read_folder, read_tars
 from tests.engines import Client, run_buildah, run_podman
-from tests.programs import locate, run_program
+from tests.programs import LayerkitProcess, locate, run_program
 
 NAME: Final = f"matrix:{TAG}"
 
@@ -45,9 +45,28 @@ def read_by_umoci(layout: Path, scratch: Path) -> Tree:
     return read_folder(scratch / "bundle/rootfs")
 
 
+def write_archive(layout: Path, scratch: Path, form: str) -> Path:
+    """The image in an archive of ours: what is built on it without anything new, as a user builds it."""
+    archive = scratch / f"{form}.tar"
+    _build(f"oci:{layout}:{TAG}", f"{form}:{archive}", scratch)
+    return archive
+
+
+def build_layout(base: str, scratch: Path) -> Path:
+    """What is built on a base without anything new, as TAG of a layout."""
+    _build(base, f"oci:{scratch}/built", scratch)
+    return scratch / "built"
+
+
+def _build(base: str, output: str, scratch: Path) -> None:
+    spec = scratch / "layerkit.yaml"
+    spec.write_text(f"name: matrix\nfrom: {base}\n")
+    layerkit = LayerkitProcess(scratch / "data", {"XDG_CACHE_HOME": str(scratch / "cache")})
+    layerkit("build", "-f", spec, "-t", f"localhost/{NAME}", "--platform", "linux/amd64", "-o", output)
+
+
 def read_by_podman(layout: Path, scratch: Path) -> Tree:
-    archive = scratch / "podman.tar"
-    run_program("skopeo", "copy", f"oci:{layout}:{TAG}", f"oci-archive:{archive}:{NAME}")
+    archive = write_archive(layout, scratch, "oci-archive")
     with run_podman() as podman:
         podman("load", "-i", archive)
         root = podman("image", "mount", f"localhost/{NAME}").strip()
@@ -105,6 +124,7 @@ READERS: Final[dict[str, Callable[[Path, Path], Tree]]] = {
 
 DOCKER_READERS: Final[dict[str, Callable[[Client, str, Path], Tree]]] = {
     "docker": mount_from_docker,
+    "docker load": mount_from_docker,
     "docker export": export_from_docker,
 }
 """From the image of an engine, and a folder to work in, to the tree."""

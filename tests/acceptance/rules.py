@@ -39,7 +39,7 @@ class Rule:
 RULES: Final = (
     Rule(
         "the root is the engine's own",
-        frozenset({"podman", "buildah", "docker", "docker export"}),
+        frozenset({"podman", "buildah", "docker", "docker export", "docker load"}),
         "an engine makes the root directory itself, 0555 or 0755, for every layer and every container, and does not "
         "heed an entry for it; what it has in it is not concerned",
         lambda difference: difference.path == ROOT and difference.field in {"mode", "mtime"},

@@ -15,7 +15,15 @@ from layerkit.layer.source import FileSource
 from layerkit.layer.tar import encode_header
 from tests.acceptance.fixtures import Fixture, make_fixtures, sparse_fixture
 from tests.acceptance.image import TAG, write_image, write_tar_image
-from tests.acceptance.readers import DOCKER_READERS, READERS, decompress_by_skopeo, mount_from_docker
+from tests.acceptance.readers import (
+    DOCKER_READERS,
+    NAME,
+    READERS,
+    build_layout,
+    decompress_by_skopeo,
+    mount_from_docker,
+    write_archive,
+)
 from tests.acceptance.rules import RULES, find_rule
 from tests.acceptance.tree import Difference, Tree, compare, plan_tree
 from tests.engines import OFFLINE, Client, run_docker
@@ -83,7 +91,12 @@ def read(layout: Path, scratch: Path, registry: RegistryProcess, docker: Client)
 
     @cache
     def read_tree(reader: str) -> Tree:
-        if reader.startswith("docker"):
+        if reader == "docker load":
+            # Without the layers that were pulled: what docker has it does not load again.
+            docker("image", "prune", "--all", "--force")
+            docker("load", "-q", "-i", write_archive(layout, scratch_of(reader), "docker-archive"))
+            return DOCKER_READERS[reader](docker, f"localhost/{NAME}", scratch / reader)
+        if reader in DOCKER_READERS:
             name = f"{registry.address}/matrix:{TAG}"
             push(layout, name)
             docker("pull", "-q", name)
@@ -143,6 +156,28 @@ def test_the_plan_holds_what_the_fixtures_are_about(planned: Tree) -> None:
     gone = {"deleted-file/a", "deleted-folder/a/b/c", "deleted-links/one", "opaque/d/old", "made-again/a/old"}
     assert not gone & planned.keys()
     assert planned.keys() >= {"deleted-file/b", "deleted-links/two", "opaque/d/e/new", "made-again/a/new", "twice/a"}
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_a_root_file_system_that_gnu_tar_packs_is_imported_as_it_is(
+    planned: Tree, read: Callable[[str], Tree], scratch: Path, tmp_path: Path, form: str
+) -> None:
+    """What umoci has unpacked, as `from: tar:`, and unpacked by umoci again."""
+    assert read("umoci")
+    dialect = ["--format=gnu"] if form == "gnu" else ["--format=pax", "--xattrs", "--xattrs-include=*"]
+    rootfs = scratch / "umoci/bundle/rootfs"
+    run_program("tar", *dialect, "--numeric-owner", "-C", rootfs, "-cf", tmp_path / "root.tar", ".")
+    layout = build_layout(f"tar:{tmp_path}/root.tar", tmp_path)
+    (tmp_path / "again").mkdir()
+    found = [
+        difference
+        for difference in compare(planned, READERS["umoci"](layout, tmp_path / "again"))
+        # The GNU dialect has none.
+        if not (form == "gnu" and difference.field == "xattrs")
+        # An entry of the root, which only a mode or an owner of its own would need.
+        and (difference.path, difference.field) != (ROOT, "mtime")
+    ]
+    assert [str(difference) for difference in found] == []
 
 
 async def test_go_reads_the_size_of_a_file_of_8_gib(scratch: Path) -> None:
