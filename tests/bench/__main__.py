@@ -22,10 +22,11 @@ def main() -> None:
         f"{os.cpu_count()} CPUs, Python {platform.python_version()}. Medians of alternating runs of all that stand in "
         "one table; machines are noisy, so read the ratios, not the figures.",
     ]
-    if "registry" in wanted:
-        parts += ["", *registry.measure()]
-    if "builder" in wanted:
-        parts += ["", *builder.measure()]
+    before = TARGET.read_text().split("\n## ")[1:] if TARGET.exists() else []
+    for name, part in (("registry", registry), ("builder", builder)):
+        # What is not measured now stays as it was.
+        kept = [f"\n## {section.strip()}" for section in before if section.lower().startswith(name)]
+        parts += ["", *part.measure()] if name in wanted else kept
     text = "\n".join(parts) + "\n"
     TARGET.write_text(text)
     sys.stdout.write(text)
