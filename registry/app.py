@@ -33,6 +33,7 @@ from registry.handlers.limits import Limits
 from registry.handlers.proxies import Proxies
 from registry.handlers.redirect import Redirect
 from registry.handlers.server import HTTPServer
+from registry.jobs.reserve import keep_reserve
 from registry.jobs.schedule import repeat
 from registry.jobs.uploads import expire_uploads
 from registry.local import LocalRegistry
@@ -42,6 +43,7 @@ from registry.metadata.users import list_users
 from registry.metrics import CONTENT_TYPE, Metrics, expose_folder
 from registry.observe import Observer
 from registry.storage.filesystem import FilesystemStorage
+from registry.storage.reserve import Reserve
 from registry.storage.secure_link import SecureLinks
 from registry.tls import make_context, reload_certificate
 
@@ -50,7 +52,7 @@ _BACKLOG: Final = 1024
 _LEAST_FREE: Final = 16 * 1024 * 1024
 _RESTART_SECONDS: Final = 1.0
 _MOST_SECONDS_BETWEEN: Final = 3600.0
-"""Two looks for abandoned uploads."""
+"""Two runs of a job."""
 _CLOSING_SECONDS: Final = 1.0
 """For answers that are on their way out when all requests have been handled."""
 
@@ -203,6 +205,7 @@ class _Drivers:
     """Of an open data folder."""
 
     storage: FilesystemStorage
+    reserve: Reserve
     database: SQLiteDatabase
     registry: LocalRegistry
     checks: dict[str, Check]
@@ -210,9 +213,15 @@ class _Drivers:
 
 @asynccontextmanager
 async def _open_drivers(root: Path) -> AsyncIterator[_Drivers]:
+    reserve = Reserve(root / "reserve")
     with _opening(root):
         storage = FilesystemStorage(root)
-        database = SQLiteDatabase(root / "registry.db")
+        try:
+            database = SQLiteDatabase(root / "registry.db")
+        except OCIError:
+            if not reserve.give_up():
+                raise
+            database = SQLiteDatabase(root / "registry.db")
 
     async def check_index() -> None:
         await database.row("SELECT 1 FROM repositories LIMIT 1")
@@ -226,7 +235,8 @@ async def _open_drivers(root: Path) -> AsyncIterator[_Drivers]:
 
     try:
         checks: dict[str, Check] = {"index": check_index, "store": check_store}
-        yield _Drivers(storage, database, LocalRegistry(storage, database), checks)
+        registry = LocalRegistry(storage, database, give_up_reserve=reserve.give_up)
+        yield _Drivers(storage, reserve, database, registry, checks)
     finally:
         await database.close()
 
@@ -268,7 +278,8 @@ async def _run_worker(
         )
         runner = web.ServerRunner(HTTPServer(dispatcher), shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()
-        await stack.enter_async_context(_expire_uploads(configuration, drivers.storage))
+        for job in _jobs(configuration, drivers):
+            await stack.enter_async_context(job)
         sites = [web.SockSite(runner, listening, backlog=_BACKLOG, ssl_context=context) for listening in sockets]
         try:
             for site in sites:
@@ -281,10 +292,14 @@ async def _run_worker(
             await runner.cleanup()
 
 
-def _expire_uploads(configuration: Configuration, storage: FilesystemStorage) -> AbstractAsyncContextManager[None]:
+def _jobs(configuration: Configuration, drivers: _Drivers) -> Iterator[AbstractAsyncContextManager[None]]:
     seconds = configuration.upload_seconds
-    job = partial(expire_uploads, storage, seconds=seconds)
-    return repeat(job, seconds=min(seconds / 10, _MOST_SECONDS_BETWEEN), name="removing abandoned uploads")
+    yield repeat(
+        partial(expire_uploads, drivers.storage, seconds=seconds),
+        seconds=min(seconds / 10, _MOST_SECONDS_BETWEEN),
+        name="removing abandoned uploads",
+    )
+    yield repeat(partial(keep_reserve, drivers.reserve), seconds=_MOST_SECONDS_BETWEEN, name="keeping a reserve")
 
 
 def _open_entrance(configuration: Configuration, database: SQLiteDatabase, proxies: Proxies) -> Entrance | None:

@@ -24,13 +24,14 @@ from layerkit.oci.errors import (
     ManifestUnknown,
     NameUnknown,
     SizeInvalid,
+    StorageFull,
 )
 from layerkit.oci.manifest import MAX_SIZE, Manifest, required_digests
 from layerkit.oci.mediatype import OCTET_STREAM
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.oci.repository import Content, Page
 from registry.metadata import blobs, manifests, repositories
-from registry.metadata.database import Database, Queries
+from registry.metadata.database import Database, Queries, Work
 from registry.storage.interface import OpenUpload, Storage, UploadKey
 
 LEASE: Final = 24 * 60 * 60
@@ -40,18 +41,23 @@ _EVERYTHING: Final = 2**62
 
 T = TypeVar("T")
 Clock = Callable[[], float]
+GiveUp = Callable[[], bool]
+"""Makes room for what deleting writes, on a full disk. False where there is none to be made."""
 
 
 class LocalRegistry:
     """The Registry of one store and one index."""
 
-    def __init__(self, storage: Storage, database: Database, *, clock: Clock = time.time) -> None:
+    def __init__(
+        self, storage: Storage, database: Database, *, give_up_reserve: GiveUp = lambda: False, clock: Clock = time.time
+    ) -> None:
         self._storage = storage
         self._database = database
+        self._give_up_reserve = give_up_reserve
         self._clock = clock
 
     def repository(self, name: RepositoryName) -> "LocalRepository":
-        return LocalRepository(name, self._storage, self._database, self._clock)
+        return LocalRepository(name, self._storage, self._database, self._give_up_reserve, self._clock)
 
     async def list_repositories(self, *, limit: int | None = None, last: str = "") -> Page[RepositoryName]:
         names = await repositories.list_repositories(self._database, after=last, limit=_one_more(limit))
@@ -63,6 +69,7 @@ class LocalRepository:
     name: RepositoryName
     _storage: Storage
     _database: Database
+    _give_up_reserve: GiveUp
     _clock: Clock
 
     async def stat_blob(self, digest: Digest) -> Descriptor:
@@ -172,15 +179,24 @@ class LocalRepository:
             if not await blobs.remove_blob(queries, self.name, digest):
                 raise BlobUnknown(f"blob {digest} is not in repository {self.name}")
 
-        await self._database.write(delete)
+        await self._free(delete)
 
     async def delete_manifest(self, digest: Digest) -> None:
-        if not await self._database.write(lambda queries: manifests.remove_manifest(queries, self.name, digest)):
+        if not await self._free(lambda queries: manifests.remove_manifest(queries, self.name, digest)):
             raise self._manifest_unknown(digest)
 
     async def delete_tag(self, tag: Tag) -> None:
-        if not await self._database.write(lambda queries: manifests.remove_tag(queries, self.name, tag)):
+        if not await self._free(lambda queries: manifests.remove_tag(queries, self.name, tag)):
             raise self._manifest_unknown(tag)
+
+    async def _free(self, work: Work[T]) -> T:
+        """A write that makes room, and needs some first."""
+        try:
+            return await self._database.write(work)
+        except StorageFull:
+            if not self._give_up_reserve():
+                raise
+            return await self._database.write(work)
 
     async def list_tags(self, *, limit: int | None = None, last: str = "") -> Page[Tag]:
         tags = await manifests.list_tags(self._database, self.name, after=last, limit=_one_more(limit))

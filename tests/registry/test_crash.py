@@ -181,6 +181,13 @@ def fill(folder: Path) -> Path:
     return path
 
 
+async def keep(reserve: Path, wire: Wire) -> None:
+    """Wait for the server's own work."""
+    async with asyncio.timeout(20):
+        while not reserve.exists():
+            await wire("GET", "/v2/")
+
+
 def check_full(answer: Answer, reason: str = "is full") -> None:
     assert (answer.status, answer.codes) == (507, ["UNAVAILABLE"])
     assert reason in answer.json["errors"][0]["message"]
@@ -251,6 +258,32 @@ class TestFullDisk:
             assert (await wire("DELETE", f"/v2/a/blobs/{Digest.of(b'layer')}")).status == 202
             assert (await wire("GET", "/v2/a/tags/list")).json["tags"] == []
             assert (await wire("GET", "/v2/b/manifests/kept")).body == kept
+
+    async def test_deleting_and_starting_give_up_the_reserve(
+        self, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("registry.storage.reserve._ROOM_NEEDED", 0)
+        reserve = small_disk / "registry/reserve"
+        async with serve(small_disk / "registry") as wire:
+            await keep(reserve, wire)
+            raw = await wire.push_image("a", "gone")
+            kept = await wire.push_image("b", "kept")
+            assert reserve.stat().st_blocks * 512 >= reserve.stat().st_size == 4 * 1024 * 1024
+            fill(small_disk)
+            check_full(await wire.put_manifest("a", "another", raw))
+            assert reserve.exists()
+            assert (await wire("DELETE", "/v2/a/manifests/gone")).status == 202
+            assert not reserve.exists()
+            assert (await wire("DELETE", f"/v2/a/manifests/{Digest.of(raw)}")).status == 202
+            check_full(await wire.put_manifest("a", "another", raw))
+        (small_disk / "ballast").unlink()
+        async with serve(small_disk / "registry") as wire:
+            await keep(reserve, wire)
+        fill(small_disk)
+        async with serve(small_disk / "registry") as wire:
+            assert not reserve.exists()
+            assert (await wire("GET", "/v2/b/manifests/kept")).body == kept
+            assert (await wire("DELETE", "/v2/b/manifests/kept")).status == 202
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     @pytest.mark.parametrize("is_new", [True, False])
