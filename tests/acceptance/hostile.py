@@ -1,6 +1,9 @@
 """Layers and archives that mean no good, each with what layerkit says of it."""
 
+import io
 import tarfile
+import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -101,3 +104,77 @@ BROKEN: Final = (
     HostileTar("a PAX header of 8 GB", lambda: header(b"x", b"x", b"77777777777\0"), "limit `extended_header`"),
     HostileTar("a GNU name of 8 GB", lambda: header(b"x", b"L", b"77777777777\0"), "limit `extended_header`"),
 )
+
+
+def _zip(*members: tuple[str, bytes, int], patch: Callable[[bytearray], object] = bytes) -> bytes:
+    """Members of a name, content and mode; `patch` changes the bytes."""
+    raw = io.BytesIO()
+    with warnings.catch_warnings():
+        # Of a name that is there twice.
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content, mode in members:
+                info = zipfile.ZipInfo("x")
+                info.filename = name
+                info.external_attr = mode << 16
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, content)
+    changed = bytearray(raw.getvalue())
+    patch(changed)
+    return bytes(changed)
+
+
+def _in_directory(offset: int, value: bytes) -> Callable[[bytearray], None]:
+    """What changes bytes of the first record of the central directory (APPNOTE, section 4.3.12)."""
+
+    def patch(raw: bytearray) -> None:
+        start = raw.index(b"PK\x01\x02")
+        raw[start + offset : start + offset + len(value)] = value
+
+    return patch
+
+
+def _overlap(count: int) -> bytes:
+    """Many names for the content of one."""
+    one = _zip(("bomb", bytes(2**20), 0))
+    start, end = one.index(b"PK\x01\x02"), one.index(b"PK\x05\x06")
+    records = b"".join(one[start:end].replace(b"bomb", b"%04d" % number) for number in range(count))
+    tail = bytearray(one[end:])
+    tail[8:10] = tail[10:12] = count.to_bytes(2, "little")
+    tail[12:16] = len(records).to_bytes(4, "little")
+    return one[:start] + records + bytes(tail)
+
+
+_LINK: Final = 0o120777
+
+ZIPS: Final = (
+    HostileTar("a name that climbs", lambda: _zip(("../outside/evil", b"x", 0)), _OUT),
+    HostileTar("a name that climbs on its way", lambda: _zip(("a/../../outside/evil", b"x", 0)), _OUT),
+    HostileTar("an absolute name", lambda: _zip(("/outside/evil", b"x", 0))),
+    HostileTar("a name of Windows", lambda: _zip(("..\\outside\\evil", b"x", 0))),
+    HostileTar(
+        "a file below a symlink that climbs",
+        lambda: _zip(("link", b"../../../../outside", _LINK), ("link/evil", b"x", 0)),
+        "climbs above the root|is below",
+    ),
+    HostileTar(
+        "a file below an absolute symlink",
+        lambda: _zip(("link", b"/outside", _LINK), ("link/secret", b"overwritten", 0)),
+    ),
+    HostileTar("a name that is there twice", lambda: _zip(("a", b"1", 0), ("a", b"2", 0))),
+    HostileTar("a whiteout", lambda: _zip(("a/.wh.b", b"", 0)), _NO_WHITEOUT),
+    HostileTar("a symlink of 1 MB", lambda: _zip(("link", b"a" * 10**6, _LINK)), "4095 bytes"),
+    HostileTar("a bomb", lambda: _zip(("bomb", bytes(150 * 2**20), 0)), "limit `ratio`"),
+    HostileTar("a bomb of overlapping members", lambda: _overlap(2000), "limit `ratio`|few can read|[Oo]verlap"),
+    HostileTar("a password", lambda: _zip(("a", b"x", 0), patch=_in_directory(8, b"\x01")), "encrypted|few can read"),
+    HostileTar("a method that nobody knows", lambda: _zip(("a", b"x", 0), patch=_in_directory(10, b"\x63")), "few can"),
+    HostileTar(
+        "content of another size", lambda: _zip(("a", b"x" * 99, 0), patch=_in_directory(24, b"\x05\0\0\0")), "a"
+    ),
+    HostileTar("content of another sum", lambda: _zip(("a", b"x" * 99, 0), patch=_in_directory(16, b"1234")), "a"),
+    HostileTar(
+        "a place far behind the end", lambda: _zip(("a", b"x", 0), patch=_in_directory(42, b"\xff\xff\xff\x7f")), "a"
+    ),
+    HostileTar("half of it", lambda: _zip(("a", b"x" * 999, 0))[:80], "few can read|is no tar"),
+)
+"""Archives of the other kind that `fetch:` extracts."""

@@ -23,7 +23,7 @@ import pytest
 import zstandard
 from aiohttp import web
 
-from tests.acceptance.hostile import BROKEN, ESCAPES, HostileTar
+from tests.acceptance.hostile import BROKEN, ESCAPES, ZIPS, HostileTar
 from tests.acceptance.sandbox import MIB, Forks, Run, Sandbox, run_forks
 from tests.images import (
     CONFIG,
@@ -199,6 +199,15 @@ class TestS1AndS2AndS3:
             assert done.code in ({0} if way in _FOR_READERS else {0, 1, 2}), done
             assert "Traceback" not in done.stderr
             assert len(done.stderr) < 1500
+
+
+@pytest.mark.parametrize("hostile", ZIPS, ids=lambda hostile: hostile.name)
+def test_s3_and_s5_of_zip_archives(sandbox: Sandbox, hostile: HostileTar) -> None:
+    done = take_in(sandbox, "what is fetched", hostile.make())
+    if hostile.refusal:
+        check_refusal(done, hostile.refusal, of_spec=True)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr) < 1500
 
 
 @pytest.mark.parametrize("way", WAYS)
