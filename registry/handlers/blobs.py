@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 _INLINE: Final = 64 * 1024
 """Bytes up to which a part is read at once: two hops to a thread would take longer."""
 
+_PORTION: Final = 16 * 1024 * 1024
+_PATIENCE_SECONDS: Final = 600.0
+"""For a client to take a portion. One that takes nothing any more would keep a file and a connection for ever."""
+
 
 async def head_blob(http: web.BaseRequest, call: HeadBlob, repository: Repository) -> web.StreamResponse:
     blob = await repository.stat_blob(call.digest)
@@ -160,11 +164,24 @@ async def _write(http: web.BaseRequest, response: web.StreamResponse, blob: Blob
     if blob.file is not None and length <= _INLINE:
         await response.write(_read(blob.file, blob))
     elif blob.file is not None and _can_sendfile(http):
-        sent = await asyncio.get_running_loop().sendfile(_transport(http), blob.file, blob.start, length)
-        _verify_length(blob, sent)
+        _verify_length(blob, await _send_file(http, blob.file, blob.start, blob.stop))
     else:
         async for chunk in blob:
-            await response.write(chunk)
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await response.write(chunk)
+
+
+async def _send_file(http: web.BaseRequest, file: BinaryIO, start: int, stop: int) -> int:
+    """Bytes sent. Raises TimeoutError where the client takes none for too long."""
+    position = start
+    while position < stop:
+        count = min(_PORTION, stop - position)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            sent = await asyncio.get_running_loop().sendfile(_transport(http), file, position, count)
+        position += sent
+        if sent < count:
+            break
+    return position - start
 
 
 def _read(file: BinaryIO, blob: BlobReader) -> bytes:

@@ -1,6 +1,7 @@
 """What one client, or many, may take of the server: requests at once, patience, abandoned uploads."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 from collections.abc import AsyncIterator
@@ -77,6 +78,33 @@ async def test_who_sends_nothing_more_is_let_go_and_the_upload_can_be_gone_on_wi
         assert b"SIZE_INVALID" in body
         answer = await wire("PUT", f"{location}?digest={Digest.of(b'first last')}", b" last")
         assert answer.status == 201
+
+
+async def test_who_takes_nothing_more_of_a_blob_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.handlers.blobs._PATIENCE_SECONDS", 0.05)
+    async with serve(tmp_path / "registry") as wire, wire.connect() as line:
+        large = bytes(64_000_000)
+        digest = await wire.push_blob("a", large)
+        await line.send(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\n{HEAD}\r\n".encode())
+        status, headers = await line.read_head()
+        assert (status, headers["content-length"]) == (200, str(len(large)))
+        # More than the buffers between the two hold: what comes later must be missing.
+        line.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(20):
+            while count_open(tmp_path / "registry/blobs"):
+                assert (await wire("GET", "/v2/")).status == 200
+        line.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await line.reader.readexactly(len(large))
+
+
+def count_open(folder: Path) -> int:
+    """Files below `folder` that this process has open."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += link.readlink().is_relative_to(folder)
+    return found
 
 
 async def test_a_thousand_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
