@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -116,6 +117,7 @@ async def serve(configuration: Configuration, announce: Announce, inherited: Seq
     Raises StartError, OCIError, DocumentError.
     """
     stop = stop_event()
+    raise_file_limit()
     context = make_context(configuration.tls) if configuration.tls is not None else None
     warn_of_plain_passwords(configuration)
     await warn_of_idle_users(configuration)
@@ -190,6 +192,13 @@ def _request_log(configuration: Configuration) -> RequestLog:
     quiet = configuration.log_level in {LogLevel.WARNING, LogLevel.ERROR}
     as_json = configuration.log_format is LogFormat.JSON
     return RequestLog(sys.stderr.write, as_json=as_json, errors_alone=quiet)
+
+
+def raise_file_limit() -> None:
+    """Let this process, and those that it starts, have as many connections and files open as it may."""
+    # The usual limit is for programs that use select(2), which can have no more: a thousand connections would be all.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def stop_event() -> asyncio.Event:

@@ -1,8 +1,10 @@
 """The program: it starts, says so, serves with one or several workers, drains, restarts, and refuses what it must."""
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -44,6 +46,21 @@ def put_blob(address: str, content: bytes, repository: str = "example") -> Diges
 class TestStarting:
     def test_it_says_where_it_listens_and_serves_at_once(self, registry_process: RegistryProcess) -> None:
         assert get(f"http://{registry_process.address}/v2/") == (200, b"{}")
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_it_takes_more_connections_than_the_usual_limit_of_files(self, tmp_path: Path, workers: str) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.ExitStack() as stack:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+            try:
+                running = stack.enter_context(run_registry(tmp_path / "registry", "--workers", workers))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            host, port = running.address.rsplit(":", 1)
+            for _ in range(300):
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            for _ in range(4):
+                assert get(f"http://{running.address}/v2/")[0] == 200
 
     def test_sigterm_ends_it_well(self, registry_process: RegistryProcess) -> None:
         assert registry_process.stop() == 0

@@ -116,6 +116,14 @@ async def test_a_thousand_idle_connections_keep_nobody_out(tmp_path: Path) -> No
         assert (await lines[500].read_answer())[0] == 200
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_who_asks_for_nothing_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr("registry.handlers.server._IDLE_SECONDS", 0.05)
+    async with serve(tmp_path / "registry") as wire, wire.connect() as line, asyncio.timeout(20):
+        await line.send(sent)
+        assert await line.reader.read() == b""
+
+
 @pytest.mark.parametrize(
     "flood",
     [
