@@ -139,7 +139,8 @@ class HashingFile:
                 view = view[count:]
         if self.written - self._handed_over >= _AHEAD:
             # It begins to write what is dirty, and lets go of it only when that is done.
-            os.posix_fadvise(self._fd, self._handed_over, self.written - self._handed_over, os.POSIX_FADV_DONTNEED)
+            with suppress(OSError):  # it was advice
+                os.posix_fadvise(self._fd, self._handed_over, self.written - self._handed_over, os.POSIX_FADV_DONTNEED)
             self._handed_over = self.written
 
     def _digest(self, algorithm: str) -> Digest:

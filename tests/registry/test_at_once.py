@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import OCI_MANIFEST
@@ -160,6 +162,72 @@ async def test_the_short_way_answers_byte_for_byte_what_the_long_one_does(answer
     for seen in others:
         seen.moment, seen.seconds, seen.id = first.moment, first.seconds, first.id
         assert seen == first
+
+
+REFERENCES: Final = [
+    "1",
+    "none",
+    ".no",
+    MANIFEST,
+    ABSENT,
+    Digest.of(SMALL),
+    Digest.of(LARGE),
+    "sha256:bad",
+    "%31",
+    "x" * 300,
+]
+QUERIES: Final = ["", "?", "?n=0", "?n=1", "?n=x", "?last=0", "?artifactType=text/x", "?ns=x&digest=y"]
+PATHS: Final = ["", "_catalog", "a/b/tags/list", "no/such/tags/list", "a/b/{}", "a/b/manifests/{}", "a/b/blobs/{}"]
+HEADERS: Final = {
+    "Range": [
+        "bytes=0-0",
+        "bytes=-1",
+        "bytes=9-",
+        "bytes=5-1",
+        "bytes=0-1,3-4",
+        "bytes=999999999-",
+        "lines=1",
+        "x" * 300,
+    ],
+    "If-None-Match": ["*", f'"{MANIFEST}"', f"W/{Digest.of(SMALL)}", '"other", ""', ""],
+    "If-Range": [f'"{Digest.of(SMALL)}"', "other"],
+    "Accept": ["*/*", "text/html;q=0.5", ""],
+    "Accept-Encoding": ["zstd, gzip"],
+    "Content-Length": ["0"],
+    "Connection": ["keep-alive", "x"],
+    "X-Request-Id": ["mine", "not mine\u00e9"],
+}
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> str:
+    path = draw(st.sampled_from([*PATHS, "a/b/referrers/{}"])).format(draw(st.sampled_from(REFERENCES)))
+    query = draw(
+        st.sampled_from(["", "?", "?n=0", "?n=1", "?n=x", "?last=0", "?artifactType=text/x", "?ns=x&digest=y"])
+    )
+    names = draw(st.lists(st.sampled_from(sorted(HEADERS)), max_size=3, unique=True))
+    lines = [f"{name}: {draw(st.sampled_from(HEADERS[name]))}" for name in names]
+    return "\r\n".join([f"{draw(st.sampled_from(['GET', 'HEAD']))} /v2/{path}{query}", *lines])
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(question=questions())
+async def test_whatever_is_asked_both_ways_answer_alike(answering: Worker, question: str) -> None:
+    method_and_path, *headers = question.split("\r\n")
+    request = "\r\n".join([f"{method_and_path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+    async with answering.wire.connect() as line, asyncio.timeout(20):
+        await line.send(request + request)
+        long = [await read_raw(line, question) for _ in range(2)]
+        for _ in range(2):
+            await line.send(request)
+            # The boundary between several parts is made up anew for each answer.
+            assert without_boundary(await read_raw(line, question)) == without_boundary(long[0])
+    assert without_boundary(long[0]) == without_boundary(long[1])
+
+
+def without_boundary(answer: bytes) -> bytes:
+    return re.sub(rb"(boundary=|--)[0-9a-f]{32}", rb"\1", answer)
 
 
 async def test_what_must_wait_goes_the_long_way(worker: Worker) -> None:

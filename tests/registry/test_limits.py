@@ -1,4 +1,7 @@
-"""What one client, or many, may take of the server: requests at once, patience, abandoned uploads."""
+"""What one client, or many, may take of the server: requests at once, patience, abandoned uploads.
+
+Numbers are those of the design's list of what real clients depend upon.
+"""
 
 import asyncio
 import contextlib
@@ -48,7 +51,7 @@ async def begin_uploads(wire: Wire, stack: AsyncExitStack, number: int) -> list[
 
 @pytest.mark.parametrize("limits", [Limits(uploads=2), Limits(requests=2)], ids=["uploads", "requests"])
 async def test_who_comes_too_many_is_told_to_come_again(tmp_path: Path, limits: Limits) -> None:
-    """WIRE 43: "429/503 with `Retry-After` seconds"."""
+    """43: "429/503 with `Retry-After` seconds"."""
     async with serve(tmp_path / "registry", limits=limits) as wire, AsyncExitStack() as stack:
         lines = await begin_uploads(wire, stack, 2)
         digest = Digest.of(b"content")
@@ -144,7 +147,7 @@ async def test_a_flood_of_headers_is_refused(tmp_path: Path, flood: str) -> None
 @pytest.mark.parametrize("expect", ["Expect: 100-continue", "Expect:"])
 @pytest.mark.parametrize("path", ["/v2/a/blobs/uploads/unknown", "/v2/A/blobs/uploads/unknown"])
 async def test_curl_shows_the_error_and_no_broken_pipe(tmp_path: Path, expect: str, path: str) -> None:
-    """WIRE 41: "On early error drain or close the connection, else clients show "broken pipe" instead of our JSON"."""
+    """41: "On early error drain or close the connection, else clients show "broken pipe" instead of our JSON"."""
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(50_000_000)
@@ -158,7 +161,7 @@ async def test_curl_shows_the_error_and_no_broken_pipe(tmp_path: Path, expect: s
 
 
 async def test_a_slow_sender_who_is_refused_reads_the_error_at_its_end(tmp_path: Path) -> None:
-    """WIRE 41: a client that sends all of its body before it reads."""
+    """41: a client that sends all of its body before it reads."""
     async with serve(tmp_path / "registry") as wire, wire.connect() as line:
         await line.send(f"PATCH /v2/a/blobs/uploads/none HTTP/1.1\r\n{HEAD}Content-Length: 20000000\r\n\r\n".encode())
         for _ in range(20):
