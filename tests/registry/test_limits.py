@@ -79,6 +79,7 @@ async def test_who_sends_nothing_more_is_let_go_and_the_upload_can_be_gone_on_wi
         status, headers, body = await line.read_answer()
         assert (status, headers["range"]) == (408, "0-4")
         assert b"SIZE_INVALID" in body
+        monkeypatch.undo()
         answer = await wire("PUT", f"{location}?digest={Digest.of(b'first last')}", b" last")
         assert answer.status == 201
 
