@@ -19,7 +19,8 @@ def arrange(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     hardlinks is written as the file, the others as links to it, because a target must come before its links.
 
     Raises LayerError for two entries of one path, a path below what is no directory, a whiteout beside an entry of
-    the name that it deletes, and a hardlink whose target is not a file of this layer with the same attributes.
+    the name that it deletes or below an opaque one, and a hardlink whose target is not a file of this layer with the
+    same attributes.
     """
     layer: dict[str, Entry] = {}
     for entry in entries:
@@ -62,7 +63,18 @@ def _add_parents(layer: dict[str, Entry]) -> None:
 
 
 def _check_whiteouts(layer: dict[str, Entry]) -> None:
-    for entry in layer.values():
+    whiteouts = [entry for entry in layer.values() if entry.type is EntryType.WHITEOUT]
+    emptied = {entry.path.rpartition("/")[0] for entry in whiteouts if not entry.hides}
+    for entry in whiteouts:
+        # An overlay does not filter what is in an opaque directory: the whiteout would be listed there as a file.
+        folder = entry.hides
+        while emptied and folder:
+            folder = folder.rpartition("/")[0]
+            if folder in emptied:
+                raise LayerError(
+                    f"{shorten(entry.hides)} is deleted, and so is all that {shorten(folder or ROOT)} had before: "
+                    "leave the deletion out"
+                )
         if (hidden := entry.hides) and hidden in layer:
             raise LayerError(
                 f"{shorten(hidden)} is both deleted and made in one layer: leave the deletion out, "

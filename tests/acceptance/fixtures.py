@@ -13,6 +13,7 @@ from typing import Any, Final
 from layerkit.layer.compress import Compression
 from layerkit.layer.entry import MAX_ID, MAX_MTIME, Entry, EntryType, opaque, whiteout
 from layerkit.layer.source import BytesSource, FileSource
+from tests.acceptance.stacks import make_layers
 
 CAP_NET_BIND_SERVICE: Final = bytes.fromhex("0100000200040000000000000000000000000000")
 """`cap_net_bind_service=ep`, revision 2: what an engine gives to setxattr as it is."""
@@ -338,5 +339,6 @@ def make_fixtures() -> tuple[Fixture, ...]:
             [file(f"members/{number}", _bytes(700_000 + number)) for number in range(4)] + [file("members/z", b"z")],
             members=True,
         ),
+        of("random", *make_layers("random", 300)),
         of("root", [folder(".", 0o751, mtime=1_300_000_000)]),
     )

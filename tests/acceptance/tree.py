@@ -81,7 +81,8 @@ def plan_tree(layers: Iterable[Iterable[Entry]]) -> Tree:
         for entry in entries:
             if entry.type is EntryType.WHITEOUT:
                 continue
-            if entry.type is not EntryType.DIRECTORY:
+            replaced = tree.get(entry.path)
+            if entry.type is not EntryType.DIRECTORY and replaced is not None and replaced.type == EntryType.DIRECTORY:
                 _remove_below(tree, entry.path)
             if entry.type is EntryType.HARDLINK:
                 tree[entry.path] = tree[entry.link]
@@ -95,8 +96,9 @@ def plan_tree(layers: Iterable[Iterable[Entry]]) -> Tree:
 
 def _hide(tree: Tree, whiteout: Entry) -> None:
     if whiteout.hides:
-        tree.pop(whiteout.hides, None)
-        _remove_below(tree, whiteout.hides)
+        hidden = tree.pop(whiteout.hides, None)
+        if hidden is not None and hidden.type == EntryType.DIRECTORY:
+            _remove_below(tree, whiteout.hides)
     else:
         _remove_below(tree, whiteout.path.rpartition("/")[0])
 

@@ -42,14 +42,15 @@ class TestOrder:
         entries = [
             file("d/ first"),
             file("d/.aa"),
-            whiteout("d/z"),
             opaque("d"),
+            file("e/ first"),
+            whiteout("e/z"),
             file("a"),
             whiteout("b"),
             file("\x01"),
         ]
-        expected = [".wh.b", "\x01", "a", "d", "d/.wh..wh..opq", "d/.wh.z", "d/ first", "d/.aa"]
-        assert paths(arrange(entries)) == expected
+        expected = [".wh.b", "\x01", "a", "d", "d/.wh..wh..opq", "d/ first", "d/.aa"]
+        assert paths(arrange(entries)) == [*expected, "e", "e/.wh.z", "e/ first"]
 
     def test_the_root_comes_before_everything(self) -> None:
         assert paths(arrange([whiteout("b"), file("\x01"), directory(".", 0o700)])) == [".", ".wh.b", "\x01"]
@@ -95,6 +96,14 @@ class TestSharing:
         """Item 26; a parent that is only implied counts."""
         with pytest.raises(LayerError, match="'a/b' is both deleted and made in one layer"):
             arrange([whiteout("a/b"), entry])
+
+    @pytest.mark.parametrize(("emptied", "deleted"), [("a", "a/b"), ("a", "a/b/c"), (".", "a"), (".", "a/b")])
+    def test_what_an_opaque_whiteout_hides_is_not_deleted_once_more(self, emptied: str, deleted: str) -> None:
+        """Engines on an overlay would list the whiteout as a file that cannot be opened."""
+        with pytest.raises(LayerError, match="leave the deletion out"):
+            arrange([opaque(emptied), whiteout(deleted)])
+        assert arrange([opaque("b"), whiteout(deleted)])
+        assert arrange([opaque("b"), opaque("b/c"), whiteout("bc")])
 
     def test_an_opaque_whiteout_shares_its_layer_with_the_directory_that_it_empties(self) -> None:
         assert paths(arrange([file("a/b"), opaque("a"), directory("a")])) == ["a", "a/.wh..wh..opq", "a/b"]

@@ -321,7 +321,7 @@ class TestReaders:
             Entry(path="dev/sda1", type=EntryType.BLOCK_DEVICE, mode=0o660, gid=6, device=(4095, 1048575)),
             Entry(path="run/pipe", type=EntryType.FIFO, mode=0o600),
             whiteout("etc/passwd"),
-            opaque("etc"),
+            opaque("opt"),
         )
         lines = [" ".join(line.split()) for line in list_by_gnu_tar(content, tmp_path / "tar")]
         assert lines == [
@@ -333,9 +333,10 @@ class TestReaders:
             "crw-rw-rw- 0/0 1,3 1970-01-01 00:00:00 dev/null",
             "brw-rw---- 0/6 4095,1048575 1970-01-01 00:00:00 dev/sda1",
             "drwxr-xr-x 0/0 0 1970-01-01 00:00:00 etc/",
-            "---------- 0/0 0 1970-01-01 00:00:00 etc/.wh..wh..opq",
             "---------- 0/0 0 1970-01-01 00:00:00 etc/.wh.passwd",
             "lrwxrwxrwx 0/0 0 1970-01-01 00:00:00 lib -> /usr/lib",
+            "drwxr-xr-x 0/0 0 1970-01-01 00:00:00 opt/",
+            "---------- 0/0 0 1970-01-01 00:00:00 opt/.wh..wh..opq",
             "drwxr-xr-x 0/0 0 1970-01-01 00:00:00 run/",
             "prw------- 0/0 0 1970-01-01 00:00:00 run/pipe",
             "drwxrwxrwt 0/0 0 1970-01-01 00:00:00 tmp/",
