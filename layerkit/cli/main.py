@@ -28,6 +28,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "ls": ("layerkit.cli.ls", "ls", "List the files of an image."),
     "history": ("layerkit.cli.history", "history", "Show how an image came about."),
     "diff": ("layerkit.cli.diff", "diff", "Show what sets two images apart."),
+    "schema": ("layerkit.cli.schema", "schema", "Print the JSON Schema of the build spec, for editors."),
     "registry": ("registry.cli", "registry", "Run a registry of your own."),
     "completion": ("layerkit.cli.completion", "completion", "Print the completions of a shell."),
 }

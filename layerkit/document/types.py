@@ -12,10 +12,11 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PlainValidator
+from pydantic_core import CoreSchema
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.tree import describe
+from layerkit.document.tree import Scalar, describe
 from layerkit.oci.digest import shorten
 
 T = TypeVar("T")
@@ -34,6 +35,13 @@ class Section(BaseModel):
     other_words: ClassVar[Mapping[str, str]] = {}
     elsewhere: ClassVar[Mapping[str, str]] = {}
     later: ClassVar[frozenset[str]] = frozenset()
+    short_form: ClassVar[Mapping[str, object] | None] = None
+    """The JSON Schema of what may stand in the place of the map."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        return schema if cls.short_form is None else {"anyOf": [dict(cls.short_form), schema]}
 
 
 def quote_list(words: Sequence[str]) -> str:
@@ -89,6 +97,9 @@ def parse_boolean(value: object) -> bool:
 
 def parse_file_mode(value: object) -> int:
     text = parse_text(value)
+    if isinstance(value, Scalar) and not value.plain and re.fullmatch(r"[1-7][0-7]{3}", text):
+        # Quoted, it is no number of YAML's, and with four digits nobody reads it as decimal.
+        return int(text, 8)
     digits = re.fullmatch(r"(0o|0?)([0-7]{1,4})", text)
     if digits is None:
         raise InvalidValue(f"expected an octal file mode, found {shorten(text)}", 'write it like "0755"')
@@ -188,8 +199,10 @@ Integer: TypeAlias = Annotated[int, _typed(int, parse_integer, int | str)]
 Boolean: TypeAlias = Annotated[bool, _typed(bool, parse_boolean, bool | str)]
 """true or false."""
 
-FileMode: TypeAlias = Annotated[int, _typed(int, parse_file_mode, str)]
-"""`"0755"`, `0755` or `0o755`."""
+FileMode: TypeAlias = Annotated[
+    int, _typed(int, parse_file_mode, int | Annotated[str, Field(pattern=r"^(0o?[0-7]{1,4}|[1-7][0-7]{3})$|\$\{")])
+]
+"""`"0755"`, `0755` or `0o755`; and `"1777"`, in quotes."""
 
 Duration: TypeAlias = Annotated[timedelta, _typed(timedelta, parse_duration, str)]
 """Numbers with units `us ms s m h d`, like `1h30m`."""
@@ -197,13 +210,13 @@ Duration: TypeAlias = Annotated[timedelta, _typed(timedelta, parse_duration, str
 ByteSize: TypeAlias = Annotated[int, _typed(int, parse_byte_size, int | str)]
 """Bytes, or a number with a unit: kB MB GB TB, KiB MiB GiB TiB."""
 
-ListOf: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_list, json_schema_input_type=list[Any])]
+ListOf: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_list)]
 """A list, which becomes a tuple."""
 
-StringList: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(_as_words, json_schema_input_type=list[Any])]
+StringList: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(_as_words)]
 """A list of texts, for commands: one text is refused, and its words shown as the list to paste."""
 
-MapOf: TypeAlias = Annotated[dict[K, T], BeforeValidator(_as_map, json_schema_input_type=dict[str, Any])]
+MapOf: TypeAlias = Annotated[dict[K, T], BeforeValidator(_as_map)]
 """A map with any keys, in the order of the file."""
 
 TextMap: TypeAlias = MapOf[Text, Text]

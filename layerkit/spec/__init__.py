@@ -14,7 +14,8 @@ a file and only `timestamp` asks git.
 | `order` | what images need of each other |
 | `convert` | a validated document to a Spec |
 | `variables` | `${VAR}` in the scalars of a document |
-| `shape` | which keys may stand where: the models that validate, and from which the JSON Schema comes |
+| `shape` and `shape_layer`, `shape_config`, `shape_types` | which keys may stand where: the models that validate |
+| `schema` | the JSON Schema of these models |
 | `text` | the short forms: `src:dest`, `8000/tcp`, `zstd:3` |
 | `bases`, `paths`, `accounts`, `capabilities`, `web` | what may follow `from:`, `dest:`, `owner:`, `caps:`, `url:` |
 | `timestamp`, `secrets` | what git says; names that look like a secret |

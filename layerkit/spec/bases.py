@@ -6,8 +6,9 @@ from typing import Final
 
 from layerkit.document.problem import InvalidValue
 from layerkit.document.types import parse_text
+from layerkit.oci.digest import Digest
 from layerkit.oci.errors import OCIError
-from layerkit.oci.reference import parse_reference, parse_tag_or_digest
+from layerkit.oci.reference import Tag, parse_reference, parse_tag
 from layerkit.spec.model import (
     ArchiveBase,
     ArchiveFormat,
@@ -46,15 +47,15 @@ def parse_base(value: object) -> Base:
 
 def _parse_layout(text: str) -> LayoutBase:
     path, reference = _split_path(text, "oci", "DIR")
-    return LayoutBase(path, None if reference is None else parse_tag_or_digest(reference))
+    return LayoutBase(path, reference)
 
 
 def _parse_oci_archive(text: str) -> ArchiveBase:
     path, reference = _split_path(text, ArchiveFormat.OCI, "FILE")
-    return ArchiveBase(path, ArchiveFormat.OCI, None if reference is None else str(parse_tag_or_digest(reference)))
+    return ArchiveBase(path, ArchiveFormat.OCI, reference)
 
 
-def _split_path(text: str, scheme: str, noun: str) -> tuple[Path, str | None]:
+def _split_path(text: str, scheme: str, noun: str) -> tuple[Path, Tag | Digest | None]:
     """PATH, PATH:TAG or PATH@DIGEST."""
     path, at, reference = text.partition("@")
     if not at:
@@ -67,7 +68,9 @@ def _split_path(text: str, scheme: str, noun: str) -> tuple[Path, str | None]:
             f"'{scheme}:{text}' names no {nothing}",
             f"write {scheme}:{noun}, {scheme}:{noun}:TAG or {scheme}:{noun}@DIGEST",
         )
-    return Path(path), reference if at else None
+    if not at:
+        return Path(path), None
+    return Path(path), Digest(reference) if at == "@" else parse_tag(reference)
 
 
 def _parse_docker_archive(text: str) -> ArchiveBase:

@@ -33,6 +33,9 @@ from layerkit.spec.model import (
     User,
 )
 from layerkit.spec.secrets import find_secrets
+from layerkit.spec.shape_config import HealthcheckShape
+from layerkit.spec.shape_layer import CopyShape, FetchShape, LayerShape
+from layerkit.spec.shape_types import OwnedShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ class _Inherited:
     mode: int | None = None
     dir_mode: int = Attributes().dir_mode
 
-    def within(self, inner: shape.OwnedShape) -> "_Inherited":
+    def within(self, inner: OwnedShape) -> "_Inherited":
         here = self
         if inner.owner:
             # A group beside the user is nearer than a `group` further out; a user alone leaves that `group` as it is.
@@ -192,7 +195,7 @@ class _Converter:
             layers.append(self._layer(layer, name, outer.within(layer), ("layers", index)))
         return tuple(layers)
 
-    def _layer(self, layer: shape.LayerShape, name: str, inherited: _Inherited, path: KeyPath) -> Layer:
+    def _layer(self, layer: LayerShape, name: str, inherited: _Inherited, path: KeyPath) -> Layer:
         return Layer(
             name=name,
             copies=tuple(
@@ -215,7 +218,7 @@ class _Converter:
             position=self._document.locate(path),
         )
 
-    def _copy(self, copy: shape.CopyShape, inherited: _Inherited, path: KeyPath) -> Copy | Content:
+    def _copy(self, copy: CopyShape, inherited: _Inherited, path: KeyPath) -> Copy | Content:
         attributes = inherited.attributes()
         if copy.content is not None:
             position = self._document.locate((*path, "content"))
@@ -231,7 +234,7 @@ class _Converter:
             position=self._document.locate((*path, "src")),
         )
 
-    def _fetch(self, fetch: shape.FetchShape, inherited: _Inherited, path: KeyPath) -> Fetch:
+    def _fetch(self, fetch: FetchShape, inherited: _Inherited, path: KeyPath) -> Fetch:
         name = "" if fetch.extract or not fetch.dest.endswith("/") else web.file_name(fetch.url)
         return Fetch(
             url=fetch.url,
@@ -243,7 +246,7 @@ class _Converter:
             position=self._document.locate((*path, "url")),
         )
 
-    def _directories(self, layer: shape.LayerShape, inherited: _Inherited, path: KeyPath) -> tuple[Directory, ...]:
+    def _directories(self, layer: LayerShape, inherited: _Inherited, path: KeyPath) -> tuple[Directory, ...]:
         directories: dict[str, Directory] = {}
         for number, found in enumerate(layer.directory):
             here = (*path, "directory", number)
@@ -316,7 +319,7 @@ def _number_user(text: str, users: tuple[User, ...]) -> str:
     return f"{user.uid}:{user.gid}" if user else name
 
 
-def _convert_healthcheck(found: shape.HealthcheckShape) -> Healthcheck:
+def _convert_healthcheck(found: HealthcheckShape) -> Healthcheck:
     return Healthcheck(
         test=found.test,
         interval=_nanoseconds(found.interval),

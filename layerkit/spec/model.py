@@ -267,10 +267,11 @@ class Spec:
         found: dict[RepositoryName, Position] = {}
         if isinstance(self.base, ImageBase):
             found[self.base.name] = self.locate("from")
-        for layer in self.layers:
-            for copy in layer.copies:
+        for index, layer in enumerate(self.layers):
+            for number, copy in enumerate(layer.copies):
                 if isinstance(copy, Copy) and isinstance(copy.origin, ImageBase):
-                    found.setdefault(copy.origin.name, copy.position)
+                    position = self.locate("layers", index, "copy", number, "from")
+                    found.setdefault(copy.origin.name, position)
         return found
 
     def locate(self, *path: str | int, key: bool = False) -> Position:

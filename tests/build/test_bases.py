@@ -309,7 +309,6 @@ class TestRootfs:
             (b"\x1f\x8b" + bytes(200), "its gzip cannot be read"),
             (b"", "there is nothing in it"),
         ],
-        ids=str,
     )
     async def test_a_tar_that_cannot_be_used_is_refused_by_its_name(
         self, build: Build, context: Path, content: bytes, message: str

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from layerkit.document.problem import DocumentError
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.spec.load import load_file
-from layerkit.spec.model import Spec
+from layerkit.spec.model import Spec, SpecFile
 
 Load = Callable[..., Spec]
 
@@ -27,6 +28,17 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     os.chdir(shop)
     yield shop
     os.chdir(before)
+
+
+@pytest.fixture
+def load_file_text(folder: Path) -> Callable[..., SpecFile]:
+    """Load the text as `layerkit.yaml`, whole."""
+
+    def _load(text: str, **options: Any) -> SpecFile:
+        Path("layerkit.yaml").write_text(text)
+        return load_file("layerkit.yaml", **{"default_platform": _AMD64, **options})
+
+    return _load
 
 
 @pytest.fixture
@@ -53,12 +65,12 @@ def load(folder: Path) -> Load:
 
 
 @pytest.fixture
-def refuse(load: Load) -> Callable[..., list[tuple[str, str]]]:
+def refuse(load_file_text: Callable[..., SpecFile]) -> Callable[..., list[tuple[str, str]]]:
     """The problems of a text that is no spec, without the file's name: `line:column: message`, and the hint."""
 
-    def _refuse(text: str, *, variables: Mapping[str, str] = _NONE) -> list[tuple[str, str]]:
+    def _refuse(text: str, **options: Any) -> list[tuple[str, str]]:
         with pytest.raises(DocumentError) as caught:
-            load(text, variables=variables)
+            load_file_text(text, **options)
         return [(str(problem).removeprefix("layerkit.yaml:"), problem.hint) for problem in caught.value.problems]
 
     return _refuse

@@ -7,6 +7,7 @@ import pytest
 Refuse = Callable[..., list[tuple[str, str]]]
 
 ONE_LAYER = "from: scratch\nlayers:\n  - copy:\n      - "
+FETCH = "from: scratch\nlayers: [{fetch: ["
 CONFIG = "from: scratch\nconfig:\n  "
 KNOWN_IN_CONFIG = (
     "known keys: cmd, entrypoint, env, expose, healthcheck, labels, shell, stop_signal, user, volumes, workdir"
@@ -110,6 +111,244 @@ LATER = "is not supported yet by this version"
             "from: scratch\nlayers: [{symlink: {/a/: b}}]",
             "2:21: '/a/' names a directory, not a symlink",
             "remove the / at its end",
+        ),
+        # Layers: other things than copies
+        (
+            f"{ONE_LAYER}https://a/b:/c",
+            "4:9: 'https://a/b:/c' is a URL",
+            "write it under `fetch:`, as {url: ..., dest: ...}",
+        ),
+        (
+            f"{ONE_LAYER}{{from: web, src: a, dest: /b}}",
+            "4:26: source 'a' is not absolute: in an image there is no folder to begin from",
+            "write /a",
+        ),
+        (f"{ONE_LAYER}{{from: web, src: /a/../b, dest: /b}}", "4:26: source '/a/../b' contains `..`", "write /b"),
+        (
+            f"{ONE_LAYER}{{from: scratch, src: /a, dest: /b}}",
+            "4:16: scratch is empty: there is nothing to copy from it",
+            "name an image",
+        ),
+        (f"{ONE_LAYER}{{from: 'A B', src: /a, dest: /b}}", "4:16: invalid repository name 'library/A B'", None),
+        (
+            f"{ONE_LAYER}{{from: web, content: a, dest: /b}}",
+            "4:9: `from` goes with `src`, not with `content`",
+            "remove it",
+        ),
+        (
+            f"{ONE_LAYER}{{content: a, dest: /b, caps: cap_chown=ep}}",
+            "4:9: `caps` goes with `src`, not with `content`",
+            "remove it",
+        ),
+        (
+            f"{ONE_LAYER}{{src: a, dest: /b, caps: net_raw=ep}}",
+            "4:34: no capability is named 'net_raw'",
+            "did you mean `cap_net_raw`?",
+        ),
+        (
+            f"{ONE_LAYER}{{src: a, dest: /b, mtime: sorce}}",
+            "4:35: expected 'epoch' or 'source', found 'sorce'",
+            "did you mean `source`?",
+        ),
+        (
+            f"{ONE_LAYER}{{src: a, dest: /b, chown: 1}}",
+            "4:28: unknown key 'chown' in layers[0].copy[0]",
+            "did you mean `owner`?",
+        ),
+        (
+            f"{ONE_LAYER}{{src: a, dest: /b, capabilities: x}}",
+            "4:28: unknown key 'capabilities' in layers[0].copy[0]",
+            "did you mean `caps`?",
+        ),
+        (
+            f"{ONE_LAYER}a:/b/.wh.c",
+            "4:9: '.wh.c' would be read as a mark that deletes a file",
+            "use `remove:` to delete, else rename it",
+        ),
+        (f"{ONE_LAYER}a:/{'n' * 256}", f"4:9: name '{'n' * 157}'... has 256 bytes, 255 are allowed", None),
+        (f"{ONE_LAYER}a:/{'n/' * 2048}", "4:9: path", None),
+        (
+            f"{FETCH}{{url: 'ftp://a/b', dest: /b}}]}}]",
+            "2:25: expected a URL of http or https, found 'ftp://a/b'",
+            "",
+        ),
+        (
+            f"{FETCH}{{url: 'example.org/b', dest: /b}}]}}]",
+            "2:25: expected a URL of http or https, found 'example.org/b'",
+            "write https://example.org/b",
+        ),
+        (f"{FETCH}{{url: 'https:///b', dest: /b}}]}}]", "2:25: URL 'https:///b' names no host", ""),
+        (f"{FETCH}{{url: 'https://a:99999/b', dest: /b}}]}}]", "2:25: URL 'https://a:99999/b' is not valid", None),
+        (f"{FETCH}{{url: 'https://[a/b', dest: /b}}]}}]", "2:25: URL 'https://[a/b' is not valid", None),
+        (
+            f"{FETCH}{{url: 'https://me:pass@a/b', dest: /b}}]}}]",
+            "2:25: a URL in a spec holds no user and no password",
+            "remove what stands before the @",
+        ),
+        (
+            f"{FETCH}{{url: 'https://a/b#c', dest: /b}}]}}]",
+            "2:25: URL 'https://a/b#c' has a #fragment, which no server sees",
+            "remove it",
+        ),
+        (
+            f"{FETCH}{{url: 'https://a/b c', dest: /b}}]}}]",
+            "2:25: URL 'https://a/b c' holds what no URL can",
+            "write spaces and other letters as %XX",
+        ),
+        (f"{FETCH}{{url: 'https://a/b', dest: b}}]}}]", "2:46: destination 'b' is not absolute", "write /b"),
+        (
+            f"{FETCH}{{url: 'https://a/', dest: /b/}}]}}]",
+            "2:19: no file is named by https://a/, and none by /b/",
+            "write /b/NAME",
+        ),
+        (
+            f"{FETCH}{{url: 'https://a/b', dest: /b, extract: true}}]}}]",
+            "2:19: an archive is unpacked into a directory, and /b names a file",
+            "write /b/",
+        ),
+        (
+            f"{FETCH}{{url: 'https://a/b', dest: /b, strip: 1}}]}}]",
+            "2:19: `strip` goes with `extract: true`",
+            "remove it",
+        ),
+        (
+            f"{FETCH}{{url: 'https://a/b', dest: /b/, extract: yes}}]}}]",
+            "2:60: expected true or false, found 'yes'",
+            "write true",
+        ),
+        (
+            f"{FETCH}{{url: 'https://a/b', dest: /b, sha256: 12}}]}}]",
+            "2:58: expected the SHA-256 of the file, found '12'",
+            "write its 64 hexadecimal digits: `sha256sum FILE`",
+        ),
+        (
+            f"{FETCH}{{url: 'https://a/b', dest: /b, checksum: a}}]}}]",
+            "2:50: unknown key 'checksum' in layers[0].fetch[0]",
+            "did you mean `sha256`?",
+        ),
+        (
+            f"{FETCH}'https://a/b:/c']}}]",
+            "2:19: expected a map, found 'https://a/b:/c'",
+            'write {url: "https://a/b", dest: "/c"}',
+        ),
+        ("from: scratch\nlayers: [{directory: [a]}]", "2:23: destination 'a' is not absolute", "write /a"),
+        (
+            "from: scratch\nlayers: [{directory: [{path: /a, mode: '0755', dir_mode: '0755'}]}]",
+            "2:23: the mode is given twice, by `mode` and by `dir_mode`",
+            "remove `dir_mode`",
+        ),
+        (
+            "from: scratch\nlayers: [{directory: [/a, {path: /a/}]}]",
+            "2:34: directory /a stands on line 2 already",
+            "remove one of them",
+        ),
+        ("from: scratch\nlayers: [{directory: /a}]", "2:22: expected a list, found '/a'", 'write it as a list: ["/a"]'),
+        ("from: scratch\nlayers: [{directory: [5]}]", "2:23: destination '5' is not absolute", "write /5"),
+        ("from: scratch\nlayers: [{directory: [[a]]}]", "2:23: expected a map, found a list", ""),
+        (
+            "from: scratch\nlayers: [{mkdir: [/a]}]",
+            "2:11: unknown key 'mkdir' in layers[0]",
+            "did you mean `directory`?",
+        ),
+        ("from: scratch\nlayers: [{remove: [a]}]", "2:20: path 'a' is not absolute", "write /a"),
+        ("from: scratch\nlayers: [{remove: [/a/../b]}]", "2:20: path '/a/../b' contains `..`", "write /b"),
+        (
+            "from: scratch\nlayers: [{remove: [/]}]",
+            "2:20: the root itself cannot be removed",
+            "write /* for all that is in it",
+        ),
+        (
+            "from: scratch\nlayers: [{delete: [/a]}]",
+            "2:11: unknown key 'delete' in layers[0]",
+            "did you mean `remove`?",
+        ),
+        (
+            "from: scratch\nlayers: [{run: make}]",
+            "2:11: unknown key 'run' in layers[0]",
+            "nothing is run: copy what another tool has made",
+        ),
+        (
+            "from: scratch\nlayers: [{users: {}, copy: [a:/b]}]",
+            "2:11: unknown key 'users' in layers[0]",
+            "`users:` stands beside `layers:`",
+        ),
+        (
+            "from: scratch\nlayers: [{symlink: {/a/b: ../../c}}]",
+            "2:27: ../../c leads out of the image",
+            "write the target from the root: /...",
+        ),
+        (
+            f"from: scratch\nlayers: [{{symlink: {{/a: {'t' * 4096}}}}}]",
+            f"2:25: target '{'t' * 157}'... has 4096 bytes, 4095 are allowed",
+            None,
+        ),
+        # Users
+        ("from: scratch\nusers: {a b: 1}", "2:9: 'a b' cannot be the name of a user or a group", None),
+        ("from: scratch\nusers: {1a: 1}", "2:9: '1a' cannot be the name of a user or a group", None),
+        ("from: scratch\nusers: {a: x}", "2:12: expected a UID or a map, found 'x'", "write it like {uid: 10001}"),
+        ("from: scratch\nusers: {a: {gid: 1}}", "2:9: missing key `uid` in users.a", ""),
+        (
+            "from: scratch\nusers: {a: 4294967295}",
+            "2:12: expected a number from 0 to 4294967294, found '4294967295'",
+            None,
+        ),
+        (
+            "from: scratch\nusers: {a: {uid: -1}}",
+            "2:18: expected a number from 0 to 4294967294, found '-1'",
+            "write it like 10001",
+        ),
+        ("from: scratch\nusers: {a: {uid: 1, home: b}}", "2:27: path 'b' is not absolute", "write /b"),
+        (
+            "from: scratch\nusers: {a: {uid: 1, shell: '/b:c'}}",
+            "2:28: path '/b:c' does not fit a line of /etc/passwd",
+            "use no colon in it",
+        ),
+        (
+            "from: scratch\nusers: {a: 1, b: 1}",
+            "2:18: user `a` has the number 1 too",
+            "give each user a number of its own",
+        ),
+        (
+            "from: scratch\nusers: {a: {uid: 1, gid: 9, group: x}, b: {uid: 2, gid: 9, group: y}}",
+            "2:67: group 9 is named 'x' above",
+            "write group: x, or another gid",
+        ),
+        (
+            "from: scratch\nusers: {a: {uid: 1, gid: 8, group: x}, b: {uid: 2, gid: 9, group: x}}",
+            "2:57: group 'x' has the number 8 above",
+            "write gid: 8, or another group",
+        ),
+        ("from: scratch\nusers: {a: {id: 1}}", "2:13: unknown key 'id' in users.a", "did you mean `uid`?"),
+        (
+            "from: scratch\nowner: a b",
+            "2:8: expected UID, UID:GID or names, found 'a b'",
+            "write it like 1000:1000 or app:app",
+        ),
+        ("from: scratch\ngroup: a b", "2:8: expected GID or GROUP, found 'a b'", "write it like 1000, or a name"),
+        # Bases
+        (
+            "from: 'oci-archive:'",
+            "1:7: 'oci-archive:' names no file",
+            "write oci-archive:FILE, oci-archive:FILE:TAG or oci-archive:FILE@DIGEST",
+        ),
+        (
+            "from: 'docker-archive:'",
+            "1:7: 'docker-archive:' names no file",
+            "write docker-archive:FILE or docker-archive:FILE:REF",
+        ),
+        ("from: 'docker-archive:a:B'", "1:7: invalid repository name 'library/B'", None),
+        ("from: 'tar:'", "1:7: 'tar:' names no file", "write tar:FILE, the tar of a root file system"),
+        ("from: docker://debian", "1:7: `docker:` is no base that is known", "write debian"),
+        ("from: oci:a@b", "1:7: invalid digest 'b'", None),
+        (
+            "from: scratch\ncompression: zstd:20",
+            "2:14: expected a level from 1 to 19, found '20'",
+            "write it like zstd:3",
+        ),
+        (
+            "from: scratch\ncompression: 'zstd:'",
+            "2:14: expected a level from 1 to 19, found ''",
+            "write it like zstd:3",
         ),
         # What a later version will understand
         ("from: scratch\nlayers: [{apt: {packages: [a]}}]", f"2:11: `apt` {LATER}", ""),

@@ -1,6 +1,7 @@
 """The rules of SPEC.md, one by one, on specs that are right; `test_errors` has those that are wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,19 @@ from layerkit.oci.digest import Digest
 from layerkit.oci.platform import parse_platform
 from layerkit.oci.reference import Tag, parse_reference
 from layerkit.spec.model import (
+    ArchiveBase,
+    ArchiveFormat,
     Attributes,
     Base,
     Compression,
     CompressionKind,
     Content,
     Copy,
+    Fetch,
     Healthcheck,
     LayoutBase,
     RegistryBase,
+    RootfsBase,
     Scratch,
     Spec,
     StoreBase,
@@ -228,16 +233,158 @@ DIGEST = Digest.of(b"")
         ("oci:./base:v1", LayoutBase(Path("base"), Tag("v1"))),
         (f"oci:/srv/base@{DIGEST}", LayoutBase(Path("/srv/base"), DIGEST)),
         ("oci:a:b/c", LayoutBase(Path("a:b/c"))),
+        ("oci-archive:base.tar", ArchiveBase(Path("base.tar"), ArchiveFormat.OCI)),
+        ("oci-archive:../a/base.tar:v1", ArchiveBase(Path("../a/base.tar"), ArchiveFormat.OCI, "v1")),
+        (f"oci-archive:/srv/base.tar@{DIGEST}", ArchiveBase(Path("/srv/base.tar"), ArchiveFormat.OCI, DIGEST)),
+        ("docker-archive:base.tar", ArchiveBase(Path("base.tar"), ArchiveFormat.DOCKER)),
+        (
+            "docker-archive:base.tar:localhost:5000/a/b:1",
+            ArchiveBase(Path("base.tar"), ArchiveFormat.DOCKER, "localhost:5000/a/b:1"),
+        ),
+        ("tar:rootfs.tar.zst", RootfsBase(Path("rootfs.tar.zst"))),
+        ("tar:/srv/rootfs.tar", RootfsBase(Path("/srv/rootfs.tar"))),
+        ("docker:5000/a", RegistryBase(parse_reference("docker:5000/a"))),
     ],
 )
-def test_a_base_is_nothing_or_in_a_registry_a_layout_or_the_store(
+def test_a_base_is_nothing_or_in_a_registry_a_layout_an_archive_or_the_store(
     load: Load, folder: Path, text: str, base: Base
 ) -> None:
     """SPEC, "`from:`": "An image of this file, else a registry; the local store only as `store:REF`"."""
     found = load(f'from: "{text}"').base
-    if isinstance(base, LayoutBase):
-        base = LayoutBase(folder / base.path, base.reference)
+    if isinstance(base, LayoutBase | ArchiveBase | RootfsBase):
+        base = replace(base, path=folder / base.path)
     assert found == base
+
+
+def test_layers_hold_more_than_copies(load: Load) -> None:
+    """SPEC, the example: `fetch`, `symlink` and `remove` beside `copy`; and directories."""
+    spec = load(
+        """\
+from: scratch
+owner: app
+mode: "0600"
+dir_mode: "0700"
+layers:
+  - name: all
+    fetch:
+      - {url: "https://example.org/a%20b.bin?x=1", dest: /srv/}
+      - {url: "http://example.org:8080/b.tgz", dest: //opt/./b/, extract: true, strip: 2, owner: 0}
+      - {url: "https://example.org/c", dest: /c, sha256: SHA}
+    directory: [/data/, {path: /logs, mode: "1777", group: adm}, {path: /, dir_mode: "0711"}]
+    remove: [/usr//share/doc/, "/var/cache/*.bin"]
+""".replace("SHA}", f"sha256:{DIGEST.encoded}}}")
+    )
+    (layer,) = spec.layers
+    mine = Attributes(user="app", mode=0o600, dir_mode=0o700)
+    assert layer.fetches == (
+        Fetch(
+            url="https://example.org/a%20b.bin?x=1",
+            dest="/srv/a b.bin",
+            attributes=mine,
+            position=spec.locate("layers", 0, "fetch", 0, "url"),
+        ),
+        Fetch(
+            url="http://example.org:8080/b.tgz",
+            dest="/opt/b/",
+            extract=True,
+            strip=2,
+            attributes=replace(mine, user=0),
+            position=spec.locate("layers", 0, "fetch", 1, "url"),
+        ),
+        Fetch(
+            url="https://example.org/c",
+            dest="/c",
+            sha256=DIGEST,
+            attributes=mine,
+            position=spec.locate("layers", 0, "fetch", 2, "url"),
+        ),
+    )
+    assert [(item.path, item.attributes.dir_mode, item.attributes.group) for item in layer.directories] == [
+        ("/data", 0o700, None),
+        ("/logs", 0o1777, "adm"),
+        ("/", 0o711, None),
+    ]
+    assert str(layer.directories[1].position) == "layerkit.yaml:11:32"
+    assert [(item.path, str(item.position)) for item in layer.removals] == [
+        ("/usr/share/doc", "layerkit.yaml:12:14"),
+        ("/var/cache/*.bin", "layerkit.yaml:12:32"),
+    ]
+
+
+def test_a_copy_may_have_capabilities_and_keep_its_times(load: Load) -> None:
+    """LAYERS, items 4 and 22: "with `mtime: source` the source's own", "from a declarative `caps: ...`"."""
+    copies = (
+        load(
+            "from: scratch\nlayers:\n"
+            "  - copy: [a:/b, {src: c, dest: /d, caps: 'cap_net_raw=p  cap_chown=p', mtime: source}]"
+        )
+        .layers[0]
+        .copies
+    )
+    assert [(copy.capabilities, copy.keep_mtime) for copy in copies if isinstance(copy, Copy)] == [
+        ("", False),
+        ("cap_net_raw=p cap_chown=p", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        ("app: 10001", ("app", 10001, 10001, "app", "/", "/usr/sbin/nologin", ())),
+        ("app: {uid: 5}", ("app", 5, 5, "app", "/", "/usr/sbin/nologin", ())),
+        ("app: {uid: 5, gid: 6}", ("app", 5, 6, "app", "/", "/usr/sbin/nologin", ())),
+        (
+            "App.x-_1: {uid: 0, gid: 0, group: root, home: /srv/a b, shell: /bin/sh, groups: [audio, video, audio]}",
+            ("App.x-_1", 0, 0, "root", "/srv/a b", "/bin/sh", ("audio", "video")),
+        ),
+    ],
+)
+def test_users_have_numbers_and_defaults(load: Load, text: str, user: tuple[object, ...]) -> None:
+    """SPEC, the example: `app: {uid: 10001, gid: 10001, home: /srv/app}`."""
+    (found,) = load(f"from: scratch\nusers:\n  {text}").users
+    assert (found.name, found.uid, found.gid, found.group, found.home, found.shell, found.groups) == user
+    assert str(found.position) == "layerkit.yaml:3:3"
+
+
+def test_users_of_one_number_share_its_group(load: Load) -> None:
+    users = load("from: scratch\nusers: {a: {uid: 1, gid: 9, group: staff}, b: {uid: 2, gid: 9}}").users
+    assert [user.group for user in users] == ["staff", "staff"]
+
+
+@pytest.mark.parametrize(
+    ("user", "written"),
+    [
+        ("app", "10001:10002"),
+        ("app:app", "10001:10002"),
+        ("app:audio", "10001:audio"),
+        ("app:0", "10001:0"),
+        ("0:app", "0:10002"),
+        ("nobody", "nobody"),
+        ("nobody:app", "nobody:10002"),
+        ("65532", "65532"),
+        ("65532:65532", "65532:65532"),
+    ],
+)
+def test_names_of_users_become_numbers_in_the_config(load: Load, user: str, written: str) -> None:
+    """SPEC, "Config": "`user` names from `users:` become uid:gid"."""
+    spec = load(f"from: scratch\nusers: {{app: {{uid: 10001, gid: 10002}}}}\nconfig: {{user: '{user}'}}")
+    assert spec.config.user == written
+
+
+@pytest.mark.parametrize(
+    ("text", "compression"),
+    [
+        ("gzip", Compression(CompressionKind.GZIP)),
+        ("zstd", Compression(CompressionKind.ZSTD)),
+        ("zstd:1", Compression(CompressionKind.ZSTD, 1)),
+        ("zstd:19", Compression(CompressionKind.ZSTD, 19)),
+        ("none", Compression(CompressionKind.NONE)),
+    ],
+)
+def test_compression_has_a_kind_and_perhaps_a_level(load: Load, text: str, compression: Compression) -> None:
+    """SPEC, the example: "gzip | zstd | estargz | none, with an optional level"."""
+    found = load(f"from: scratch\ncompression: {text}").compression
+    assert (found, str(found)) == (compression, text)
 
 
 def test_layers_are_named_and_ordered_in_the_file(load: Load) -> None:
