@@ -6,10 +6,10 @@ blob (HEAD, POST, PUT), and 2 for the manifest (HEAD, PUT); for an unchanged ima
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
 
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
@@ -18,10 +18,30 @@ from layerkit.oci.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, S
 from layerkit.oci.manifest import MAX_NESTING, ImageIndex, Manifest
 from layerkit.oci.mediatype import is_nondistributable
 from layerkit.oci.reference import RepositoryName, Tag
-from layerkit.oci.repository import Content, Reader, Repository, find_child
+from layerkit.oci.repository import Content, Lister, Reader, Repository, find_child
 from layerkit.progress import SILENT, Activity, Outcome, Progress, Running, Step, running
 
 BLOBS_AT_ONCE: Final = 4
+MOST_REFERRERS: Final = 1000
+"""Of one image, that are copied with it."""
+
+
+class Origins(Protocol):
+    """Which other repository of a registry has a blob. A dict is one."""
+
+    def get(self, digest: Digest, /) -> RepositoryName | None: ...
+
+
+class _NoOrigins:
+    def get(self, digest: Digest, /) -> RepositoryName | None:
+        """Knows of none."""
+
+
+NO_ORIGINS: Final[Origins] = _NoOrigins()
+
+
+class ListedReader(Reader, Lister, Protocol):
+    """What can be read, and tells what refers to a manifest. An archive is no more than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +53,18 @@ class Copy:
 
     source: Reader
     destination: Repository
-    origins: Mapping[Digest, RepositoryName] = field(default_factory=dict)
+    origins: Origins = NO_ORIGINS
     progress: Progress = SILENT
     group: str = ""
+
+    async def with_referrers(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
+        """`image`, and then whatever tells of it: signatures, lists of contents, and what tells of those.
+
+        `source` must be able to list them. Raises ManifestInvalid where there are more than anybody needs.
+        """
+        await self.image(manifest, tags)
+        async for referrer in iter_referrers(cast("ListedReader", self.source), manifest):
+            await self.image(referrer)
 
     async def image(self, manifest: Manifest, tags: Sequence[Tag] = ()) -> None:
         """Copy a manifest with all that it refers to, then point the tags to it.
@@ -110,6 +139,38 @@ class Copy:
     def _step(self, descriptor: Descriptor) -> AbstractContextManager[Running]:
         step = Step(activity=Activity.COPY, group=self.group, total=descriptor.size, descriptor=descriptor)
         return running(self.progress, step)
+
+
+async def iter_referrers(source: ListedReader, manifest: Manifest) -> AsyncIterator[Manifest]:
+    """The manifests whose subject is this one, one below it or one of these, each once: those of a step before the
+    next step's. Raises ManifestInvalid where they refer to each other too often, or are too many."""
+    seen = {manifest.digest}
+    subjects = [manifest]
+    for _ in range(MAX_NESTING):
+        found = []
+        for subject in subjects:
+            for digest in [digest async for digest in _iter_below(source, subject, MAX_NESTING)]:
+                for pointer in (await source.list_referrers(digest)).items:
+                    if pointer.digest not in seen:
+                        seen.add(pointer.digest)
+                        found.append(await source.get_manifest(pointer.digest))
+                        if len(seen) > MOST_REFERRERS:
+                            raise ManifestInvalid(f"{manifest.digest} has more than {MOST_REFERRERS} referrers")
+                        yield found[-1]
+        subjects = found
+    if subjects:
+        raise ManifestInvalid(f"referrers of {manifest.digest} refer to each other more than {MAX_NESTING} times")
+
+
+async def _iter_below(source: Reader, manifest: Manifest, nesting: int) -> AsyncIterator[Digest]:
+    """The manifest's digest, and those of the manifests below it."""
+    yield manifest.digest
+    if isinstance(manifest.document, ImageIndex) and nesting:
+        for descriptor in manifest.document.references():
+            child = await find_child(source, descriptor)
+            if child is not None:
+                async for digest in _iter_below(source, child, nesting - 1):
+                    yield digest
 
 
 def _nothing(count: int) -> None:

@@ -67,7 +67,7 @@ class Found:
     full: str = ""
 
 
-class _PlatformType(click.ParamType[Platform]):
+class PlatformType(click.ParamType[Platform]):
     name = "platform"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Platform:
@@ -80,7 +80,7 @@ class _PlatformType(click.ParamType[Platform]):
 
 
 _LOOK_OPTIONS: Final = (
-    click.option("--platform", type=_PlatformType(), metavar="OS/ARCH[/VARIANT]", help="Which image of an index."),
+    click.option("--platform", type=PlatformType(), metavar="OS/ARCH[/VARIANT]", help="Which image of an index."),
     click.option("--remote", is_flag=True, help="Ask the registry, even if the local store has the image."),
 )
 
@@ -194,7 +194,8 @@ def _suffix(target: Tag | Digest | None) -> str:
 
 def _only(entries: Sequence[Descriptor], name: str) -> Digest:
     """The one image that a layout or archive has, under however many names."""
-    digests = {entry.digest for entry in entries}
+    # Those without a name are referrers of the others.
+    digests = {entry.digest for entry in entries if entry.annotations} or {entry.digest for entry in entries}
     if len(digests) != 1:
         names = sorted(tag for entry in entries if (tag := entry.annotations.get(REF_NAME)))
         known = f": {', '.join(map(shorten, names))}" if names else ""

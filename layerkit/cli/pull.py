@@ -1,37 +1,43 @@
 """`layerkit pull`."""
 
 import asyncio
+from dataclasses import replace
 
 import click
 
-from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
+from layerkit.cli.environment import Access, ReferenceType, access_options
+from layerkit.cli.location import Transfer, open_source, write_to_store
+from layerkit.cli.lookup import PlatformType
 from layerkit.cli.output import Output, StepLog, output_options
-from layerkit.oci.reference import Reference, RepositoryName
-from layerkit.transfer import Copy
+from layerkit.oci.platform import Platform
+from layerkit.oci.reference import Reference
 
 
 @click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
 @click.argument("reference", type=ReferenceType(), metavar="REF")
+@click.option("--platform", type=PlatformType(), metavar="OS/ARCH[/VARIANT]", help="Only this image of an index.")
+@click.option("--referrers", is_flag=True, help="Pull signatures and whatever else refers to the image, too.")
 @access_options
 @output_options
-def pull(reference: Reference, *, access: Access, output: Output) -> None:
+def pull(reference: Reference, *, platform: Platform | None, referrers: bool, access: Access, output: Output) -> None:
     """Pull an image, for all its platforms, into the local store.
 
     \b
     layerkit pull localhost:5000/hello:1
     layerkit pull localhost:5000/hello@sha256:...
+    layerkit pull --platform linux/arm64 localhost:5000/hello:1
     """
-    output.answer(asyncio.run(_pull(reference.with_default_tag(), output, access)))
+    output.answer(asyncio.run(_pull(reference.with_default_tag(), platform, output, access, referrers=referrers)))
 
 
-async def _pull(reference: Reference, output: Output, access: Access) -> str:
-    destination = open_store().repository(RepositoryName(reference.name))
+async def _pull(
+    reference: Reference, platform: Platform | None, output: Output, access: Access, *, referrers: bool
+) -> str:
     log = StepLog(output, verb="pulled")
     output.note(f"pulling {reference}")
-    async with open_registry(reference, access) as registry:
-        source = registry.repository(reference.path)
-        manifest = await source.get_manifest(reference.target)
-        tags = [reference.tag] if reference.tag and not reference.digest else []
-        await Copy(source=source, destination=destination, progress=log).image(manifest, tags)
+    async with open_source(reference, access, platform=platform) as source:
+        # By its digest it has no tag here either.
+        where = replace(reference, tag=None) if reference.digest else reference
+        await write_to_store(source, where, Transfer(access=access, progress=log, referrers=referrers))
     output.note(f"pulled {reference}: {log.summary()}")
-    return manifest.digest
+    return source.manifest.digest

@@ -5,13 +5,11 @@ import asyncio
 import click
 
 from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
+from layerkit.cli.location import StoreOrigins
 from layerkit.cli.output import Output, StepLog, output_options
-from layerkit.content.layout import Layout
-from layerkit.image.image import BASE_NAME
+from layerkit.content.store import Store
 from layerkit.oci.digest import Digest
-from layerkit.oci.errors import OCIError
-from layerkit.oci.manifest import ImageManifest, Manifest
-from layerkit.oci.reference import DEFAULT_TAG, Reference, RepositoryName, parse_reference
+from layerkit.oci.reference import DEFAULT_TAG, Reference, RepositoryName
 from layerkit.transfer import Copy
 
 
@@ -28,8 +26,8 @@ def push(reference: Reference, *, access: Access, output: Output) -> None:
     output.answer(asyncio.run(push_image(open_store(access), reference.with_default_tag(), output, access)))
 
 
-async def push_image(store: Layout, reference: Reference, output: Output, access: Access) -> Digest:
-    """Push the image that the store has under this name; the answer is its digest."""
+async def push_image(store: Store, reference: Reference, output: Output, access: Access) -> Digest:
+    """Push the image that the store has under this name, with what refers to it; the answer is its digest."""
     source = store.repository(RepositoryName(reference.name))
     manifest = await source.get_manifest(reference.target)
     log = StepLog(output, verb="pushed")
@@ -38,25 +36,9 @@ async def push_image(store: Layout, reference: Reference, output: Output, access
         copy = Copy(
             source=source,
             destination=registry.repository(reference.path),
-            origins=_origins(manifest, reference),
+            origins=StoreOrigins(store, reference),
             progress=log,
         )
-        await copy.image(manifest, [] if reference.digest else [reference.tag or DEFAULT_TAG])
+        await copy.with_referrers(manifest, [] if reference.digest else [reference.tag or DEFAULT_TAG])
     output.note(f"pushed {reference}: {log.summary()}")
     return manifest.digest
-
-
-def _origins(manifest: Manifest, reference: Reference) -> dict[Digest, RepositoryName]:
-    """Where the registry may have the layers already: in the repository of the image's base."""
-    document = manifest.document
-    base_name = (document.annotations or {}).get(BASE_NAME, "")
-    if not isinstance(document, ImageManifest) or not base_name:
-        return {}
-    try:
-        base = parse_reference(base_name)
-    except OCIError:
-        # Whoever made the image may have written anything there.
-        return {}
-    if base.domain != reference.domain or base.path == reference.path:
-        return {}
-    return {layer.digest: base.path for layer in document.layers or ()}

@@ -30,7 +30,7 @@ from layerkit.oci.errors import ManifestInvalid, ManifestUnknown, OCIError
 from layerkit.oci.manifest import MAX_NESTING, ImageIndex, ImageManifest, Manifest
 from layerkit.oci.mediatype import DOCKER_CONFIG, OCI_CONFIG, OCI_INDEX, is_nondistributable
 from layerkit.oci.platform import Platform
-from layerkit.oci.reference import DEFAULT_TAG, Reference
+from layerkit.oci.reference import DEFAULT_TAG, Reference, Tag
 from layerkit.oci.repository import Reader, find_child, verified
 
 _MARKER: Final = b'{"imageLayoutVersion":"1.0.0"}'
@@ -41,10 +41,12 @@ _CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedImage:
-    """An image or index, and the names that it is to have; a referrer has none."""
+    """An image or index, and the names that it is to have; `tags` are for who knows no more of them. A referrer has
+    neither."""
 
     manifest: Manifest
     names: tuple[Reference, ...] = ()
+    tags: tuple[Tag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ class Export:
     """`oci-layout`, `index.json` and, where there is an image that it can list, `manifest.json`."""
     manifests: tuple[Manifest, ...]
     blobs: tuple[Descriptor, ...]
+    saved: tuple[Digest, ...]
+    """The images that `manifest.json` lists, or whose image for the platform it lists."""
 
     async def chunks(
         self, *, without: Collection[Digest] = (), advance: Callable[[Descriptor, int], None] | None = None
@@ -92,14 +96,15 @@ async def plan_export(source: Reader, images: Sequence[NamedImage], platform: Pl
         await plan.add(image.manifest, MAX_NESTING)
     index = ImageIndex(schema_version=2, media_type=OCI_INDEX, manifests=tuple(_entries(images)))
     documents = [("oci-layout", _MARKER), ("index.json", encode_json(index))]
-    saved = [entry for image in images if image.names and (entry := plan.saved(image, platform)) is not None]
+    saved = {image.manifest.digest: entry for image in images if (entry := plan.saved(image, platform)) is not None}
     if saved:
-        documents.append(("manifest.json", encode_json(saved)))
+        documents.append(("manifest.json", encode_json(list(saved.values()))))
     return Export(
         source=source,
         documents=tuple(documents),
         manifests=tuple(plan.manifests.values()),
         blobs=tuple(plan.blobs.values()),
+        saved=tuple(saved),
     )
 
 
@@ -160,7 +165,7 @@ class _Plan:
 
     def saved(self, image: NamedImage, platform: Platform) -> dict[str, object] | None:
         """The entry of `manifest.json`; None for what docker could not load."""
-        found = self._image_for(image.manifest, platform)
+        found = self._image_for(image.manifest, platform) if image.manifest.document.subject is None else None
         if found is None or found.config.media_type not in _CONFIGS:
             return None
         layers = found.layers or ()
@@ -198,7 +203,10 @@ def _entries(images: Sequence[NamedImage]) -> list[Descriptor]:
                 raise ManifestInvalid(f"{name} cannot be the name of two images in one archive")
             annotations = {REF_NAME: str(tag), IMAGE_NAME: name}
             entries.append(msgspec.structs.replace(image.manifest.descriptor, annotations=annotations))
-        if not image.names:
+        entries += [
+            msgspec.structs.replace(image.manifest.descriptor, annotations={REF_NAME: str(tag)}) for tag in image.tags
+        ]
+        if not image.names and not image.tags:
             entries.append(image.manifest.descriptor)
     return entries
 

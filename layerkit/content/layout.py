@@ -130,8 +130,13 @@ class Layout:
             before = list(entries)
             yield entries
             if entries != before:
-                index = ImageIndex(schema_version=2, media_type=OCI_INDEX, manifests=tuple(entries))
-                replace_file(self.root / "index.json", encode_json(index))
+                self.replace_entries(entries)
+
+    def replace_entries(self, entries: Iterable[Descriptor]) -> None:
+        """List these instead of all others. For callers that hold the lock."""
+        index = ImageIndex(schema_version=2, media_type=OCI_INDEX, manifests=tuple(entries))
+        with readable_errors(str(self.root)):
+            replace_file(self.root / "index.json", encode_json(index))
 
     def path_of(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.encoded

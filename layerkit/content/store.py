@@ -64,6 +64,7 @@ class Store(Layout):
 
     def is_here(self, digest: Digest) -> bool:
         """Whether the store has the blob itself."""
+        self.hold([digest])
         return super().size_of(digest) is not None
 
     def hold(self, digests: Iterable[Digest]) -> None:
@@ -74,6 +75,7 @@ class Store(Layout):
         self._lease.release()
 
     def size_of(self, digest: Digest) -> int | None:
+        self.hold([digest])
         size = super().size_of(digest)
         if size is None and (note := self._read_note(digest)) is not None:
             return note.size

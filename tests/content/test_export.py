@@ -130,14 +130,21 @@ class TestContent:
         assert "manifest.json" not in files
         assert len(json.loads(files["index.json"])["manifests"]) == 2
 
-    async def test_an_image_without_a_name_is_in_the_index_alone(self, tmp_path: Path, source: Source) -> None:
+    async def test_an_image_without_a_name_has_none_in_either_list(self, tmp_path: Path, source: Source) -> None:
         images = [await source.named(source.image(LAYER), "acme/web:1"), await source.named(source.image(OTHER))]
         files = await written(tmp_path / "image.tar", await source.plan(*images))
         assert [sorted(entry) for entry in json.loads(files["index.json"])["manifests"]] == [
             ["annotations", "digest", "mediaType", "size"],
             ["digest", "mediaType", "size"],
         ]
-        assert len(listed(files)) == 1
+        assert [entry["RepoTags"] for entry in listed(files)] == [["acme/web:1"], []]
+
+    async def test_a_tag_alone_is_for_those_who_go_by_tags(self, tmp_path: Path, source: Source) -> None:
+        image = NamedImage(manifest=(await source.named(source.image(LAYER))).manifest, tags=(Tag("v1"),))
+        files = await written(tmp_path / "image.tar", await source.plan(image))
+        assert [entry["annotations"] for entry in json.loads(files["index.json"])["manifests"]] == [
+            {"org.opencontainers.image.ref.name": "v1"}
+        ]
 
     async def test_the_same_images_give_the_same_bytes(self, tmp_path: Path, source: Source) -> None:
         """Golden: a change of these bytes is a change for everyone who compares archives."""
