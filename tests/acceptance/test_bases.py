@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.acceptance.listing import comparable, listed_tree
+from tests.acceptance.tree import read_folder
 from tests.engines import OFFLINE, Client, run_buildah, run_docker, run_podman
 from tests.programs import PROJECT, LayerkitProcess, RegistryProcess, run_program, run_registry
 
@@ -372,3 +374,20 @@ class TestFromTheOutside:
         assert [layer["digest"] for layer in built.manifest["layers"]][: len(digests)] == digests
         assert len(built.manifest["layers"]) > len(digests)
         assert ("docker" in document["mediaType"]) is (kind == "docker")
+
+
+@pytest.mark.parametrize("kind", ["tar", "docker", "buildah"])
+def test_ls_lists_every_file_as_umoci_unpacks_it(
+    app: Callable[[str], Built], layerkit: LayerkitProcess, kind: str, tmp_path: Path
+) -> None:
+    name, layout = app(kind).name, tmp_path / "layout"
+    run_program("skopeo", "copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{layout}:1")
+    run_program("umoci", "unpack", "--image", f"{layout}:1", tmp_path / "bundle")
+    try:
+        unpacked = comparable(read_folder(tmp_path / "bundle/rootfs"))
+    finally:
+        shutil.rmtree(tmp_path / "bundle")
+    listed = listed_tree(json.loads(layerkit("ls", "--remote", "-R", "--format", "json", name).stdout))
+    assert len(unpacked) > 3000
+    assert {path: (listed.get(path), found) for path, found in unpacked.items() if listed.get(path) != found} == {}
+    assert listed.keys() - unpacked.keys() == set()

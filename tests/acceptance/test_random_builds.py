@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import pytest
 
-from layerkit.layer.entry import ROOT, EntryType
+from layerkit.layer.entry import EntryType
 from tests.acceptance.fixtures import Fixture
 from tests.acceptance.image import TAG, write_image
+from tests.acceptance.listing import comparable, listed_tree
 from tests.acceptance.sandbox import Forks, Run, Sandbox, run_forks
 from tests.acceptance.stacks import make_stack
 from tests.acceptance.tree import Node, Tree, read_folder
@@ -187,13 +188,5 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def check_listed(sandbox: Sandbox, after: Tree) -> None:
-    listed = json.loads(sandbox("ls", "-R", "--format", "json", "localhost/hostile:1").stdout)["files"]
-    found = {
-        file["path"].strip("/"): (file["type"], int(file["mode"], 8), file["uid"], file["gid"], file["size"])
-        for file in listed
-        if file["path"] != "/"
-    }
-    expected = {
-        path: (node.type, node.mode, node.uid, node.gid, node.size) for path, node in after.items() if path != ROOT
-    }
-    assert found == expected
+    listed = json.loads(sandbox("ls", "-R", "--format", "json", "localhost/hostile:1").stdout)
+    assert listed_tree(listed) == comparable(after)
