@@ -16,6 +16,7 @@ from layerkit.cli.voice import ReaderGone, Voice, forgive_encodings
 
 # Name -> module, attribute, and the help of the command list, so that the list imports no command.
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "init": ("layerkit.cli.init", "init", "Write a first spec for the project in a folder."),
     "build": ("layerkit.cli.build", "build", "Build the image that a spec file describes."),
     "plan": ("layerkit.cli.plan", "plan", "Show what a build would write, and where it comes from."),
     "explain": ("layerkit.cli.explain", "explain", "Show why layers are not those of the last build."),
