@@ -20,7 +20,7 @@ from layerkit.cli.environment import (
     source_date_epoch,
 )
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
-from layerkit.cli.outputs import Place, parse_place, write_place
+from layerkit.cli.outputs import Place, load_results, parse_place, write_place
 from layerkit.cli.push import push_image
 from layerkit.cli.repro import build_again, find_differences
 from layerkit.cli.results import describe_metadata, describe_result
@@ -64,6 +64,7 @@ class PlatformType(click.ParamType[Platform]):
     help="Name of the image; may be repeated. Replaces the spec's `tags:`.",
 )
 @click.option("--push", is_flag=True, help="Push each image to the registries of its tags.")
+@click.option("--load", is_flag=True, help="Load each image into the docker or podman that runs here.")
 @click.option(
     "-o",
     "--output",
@@ -96,6 +97,7 @@ def build(
     tags: tuple[str, ...],
     *,
     push: bool,
+    load: bool,
     outputs: tuple[str, ...],
     platforms: tuple[Platform, ...],
     variables: tuple[str, ...],
@@ -115,6 +117,7 @@ def build(
     layerkit build                                          all of ./layerkit.yaml
     layerkit build web -t registry.example/acme/web:1 --push
     layerkit build --platform linux/amd64 --platform linux/arm64
+    layerkit build --load && docker run web
     layerkit build -o oci:out -o oci-archive:web.tar        also write a layout and an archive
     layerkit build --check                                  only see whether all is right
     """
@@ -149,7 +152,7 @@ def build(
         arguments = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
         arguments += [text for platform in platforms for text in ("--platform", str(platform))]
         _compare(described, build_again(builder, selected, arguments, access), output)
-    asyncio.run(_deliver(builder.store, results, references, places, output, push=push, access=access))
+    asyncio.run(_deliver(builder.store, results, references, places, output, push=push, load=load, access=access))
     _keep_records(Path(path), results, output)
     if metadata_file is not None:
         metadata_file.write_text(f"{format_json(describe_metadata(results, references))}\n")
@@ -196,6 +199,7 @@ async def _deliver(
     output: Output,
     *,
     push: bool,
+    load: bool,
     access: Access,
 ) -> None:
     """Give the images their names, and bring them where they are wanted."""
@@ -208,6 +212,8 @@ async def _deliver(
             output.note(f"tagged {reference}")
     for place in places:
         await write_place(store, place, results, references, host_platform(), output)
+    if load:
+        await load_results(store, results, references, host_platform(), output)
     if push:
         for result in results:
             for reference in references[result.spec.name]:

@@ -1,5 +1,7 @@
-"""`layerkit build -o`: where images go beside the local store, as layouts and archives."""
+"""`layerkit build -o` and `--load`: where images go beside the local store, as layouts, archives, into engines."""
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +9,8 @@ from typing import Final
 import click
 
 from layerkit.build.builder import BuildResult
-from layerkit.cli.output import Output
+from layerkit.cli.location import steps_of
+from layerkit.cli.output import Output, StepLog
 from layerkit.content.export import NamedImage, plan_export, write_archive
 from layerkit.content.layout import Layout
 from layerkit.content.store import Store
@@ -72,3 +75,17 @@ def _names(place: Place, references: tuple[Reference, ...]) -> tuple[Reference, 
     if isinstance(place.where, ArchiveBase) and place.where.format is ArchiveFormat.DOCKER:
         return (parse_reference(wanted).with_default_tag(),)
     return (parse_reference(f"{references[0].name}:{Tag(wanted)}"),)
+
+
+async def load_results(
+    store: Store, results: Sequence[BuildResult], references: References, host: Platform, output: Output
+) -> None:
+    """Load all images, under their names, into the engine that runs here."""
+    from layerkit.engine import find_engine  # noqa: PLC0415 - the HTTP client takes 0.3 s to import
+
+    engine = find_engine(os.environ, shutil.which)
+    images = [NamedImage(manifest=result.manifest, names=tuple(references[result.spec.name])) for result in results]
+    export = await plan_export(store.repository(RepositoryName("")), images, host)
+    with steps_of(StepLog(output, verb="loaded")) as advance:
+        loaded = await engine.load(export, advance=advance)
+    output.note(f"loaded into {engine.name}" if loaded else f"{engine.name} has it")
