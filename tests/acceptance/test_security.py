@@ -371,7 +371,7 @@ class TestS6:
         path.write_bytes(path.read_bytes().replace(b"1", b"2") if place != "layer" else gzip.compress(b"other"))
         base.name(manifest)
         check_refusal(sandbox.build(SPEC), "sha256:")
-        assert not [blob for blob in sandbox.blobs.iterdir() if digest_of(blob.read_bytes())[7:] != blob.name]
+        assert not [blob for blob in sandbox.blobs.glob("*") if digest_of(blob.read_bytes())[7:] != blob.name]
 
 
 class TestS7:
@@ -551,7 +551,7 @@ class TestARegistryThatLies:
 
 def check_store(sandbox: Sandbox) -> None:
     """No blob of the store has other bytes than its name says."""
-    assert [path for path in sandbox.blobs.iterdir() if digest_of(path.read_bytes())[7:] != path.name] == []
+    assert [path for path in sandbox.blobs.glob("*") if digest_of(path.read_bytes())[7:] != path.name] == []
 
 
 class TestS8:
