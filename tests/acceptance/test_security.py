@@ -32,9 +32,11 @@ from tests.images import (
     LAYER,
     MANIFEST,
     HandmadeLayout,
+    Member,
     digest_of,
     file,
     make_tar,
+    member,
 )
 from tests.remote.server import Server, run
 from tests.tars import header, record, with_pax
@@ -629,3 +631,59 @@ class TestS10:
 def _at(layout: HandmadeLayout, root: Path) -> HandmadeLayout:
     layout.root = root
     return layout
+
+
+def saved_archive(*members: Member, layers: list[str], config: str = "config.json") -> bytes:
+    """What docker saves, with these names in its list."""
+    document = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [digest_of(GOOD)]}}
+    listed = [{"Config": config, "RepoTags": ["localhost/hostile:1"], "Layers": layers}]
+    return make_tar(
+        file("config.json", json.dumps(document).encode()),
+        *members,
+        file("manifest.json", json.dumps(listed).encode()),
+    )
+
+
+def linked(name: str, kind: bytes, target: str) -> Member:
+    return member(name, kind, linkname=target)
+
+
+@pytest.mark.parametrize("command", ["load", "copy", "build"])
+@pytest.mark.parametrize(
+    "archive",
+    [
+        saved_archive(layers=["../outside/secret"]),
+        saved_archive(layers=["/outside/secret"]),
+        saved_archive(file("../outside/secret", GOOD), layers=["../outside/secret"]),
+        saved_archive(linked("layer.tar", tarfile.SYMTYPE, "../outside/secret"), layers=["layer.tar"]),
+        saved_archive(linked("layer.tar", tarfile.LNKTYPE, "../outside/secret"), layers=["layer.tar"]),
+        saved_archive(linked("layer.tar", tarfile.SYMTYPE, "layer.tar"), layers=["layer.tar"]),
+        saved_archive(member("layer.tar", tarfile.FIFOTYPE), layers=["layer.tar"]),
+        saved_archive(file("layer.tar", GOOD), layers=["layer.tar"], config="../outside/secret"),
+        saved_archive(file("layer.tar", GOOD), layers=["layer.tar"] * 3),
+        saved_archive(layers=["layer.tar"]),
+        make_tar(linked("manifest.json", tarfile.SYMTYPE, "../outside/secret")),
+        make_tar(file("manifest.json", nest(10_000).encode())),
+        make_tar(file("manifest.json", b"[]")),
+        make_tar(file("manifest.json", b" " * (20 * MIB))),
+        make_tar(file("oci-layout", b"{}")),
+        b"no archive" * 1000,
+        b"",
+    ],
+    ids=range(17),
+)
+def test_s1_and_s4_of_archives_of_images(sandbox: Sandbox, archive: bytes, command: str) -> None:
+    path = sandbox.context / "base.tar"
+    path.write_bytes(archive)
+    before = sandbox.contents()
+    match command:
+        case "load":
+            done = sandbox("load", "-q", "-i", path)
+        case "copy":
+            done = sandbox("copy", "-q", f"docker-archive:{path}", "store:localhost/hostile:1")
+        case _:
+            done = sandbox.build("from: docker-archive:base.tar\nlayers: [{copy: [{content: x, dest: /new}]}]\n")
+    assert sandbox.contents() == before
+    check_refusal(done, "", of_spec=done.code == 2)
+    for blob in sandbox.blobs.glob("*"):
+        assert b"secret of the host" not in blob.read_bytes()
