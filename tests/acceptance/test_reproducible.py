@@ -248,7 +248,27 @@ def test_it_is_what_check_repro_says(context: Path, tmp_path: Path) -> None:
 
 
 SPECS_GOLDEN: Final = {
-    "hello": {"hello linux/amd64": ["faf5be740ade42c5 731422af716f6597", "44fa0cc26307ef5c e6ab895add848904"]}
+    "hello": {"hello linux/amd64": ["2f9e1f12479eedfc 25db61995c27ab3d", "44fa0cc26307ef5c e6ab895add848904"]},
+    "base": {
+        "service linux/amd64": [
+            "e23a4bdbc9e59434 5c9be975051c7f2b",
+            "ff75f173024736d4 6cb255323bfef2e4",
+            "a895133a11fec0cf 3dfa0bff7d715453",
+        ]
+    },
+    "several": {
+        "content linux/amd64": ["afb255f58436437f a4acda4d7d249945"],
+        "content linux/arm64": ["afb255f58436437f a4acda4d7d249945"],
+        "site linux/amd64": ["539e6448713ed4c4 c2c9b053a93ebf17"],
+        "site linux/arm64": ["95b16e45f99a23bf 183912dc3635ff6e"],
+        "archive linux/amd64": ["e13028a5c0d66f9e 23ee2da93a54e3a7"],
+        "archive linux/arm64": ["e13028a5c0d66f9e 23ee2da93a54e3a7"],
+    },
+    "static": {
+        "agent linux/amd64": ["153014f6c9322420 1e1e3af80873b2be"],
+        "agent linux/arm64": ["e7cd8064d4a7ca29 e9108768c1a3104b"],
+        "agent linux/arm/v7": ["cc691ee02f11cc99 dad0d8c3014c13c8"],
+    },
 }
 """By spec: the new layers of each image and platform."""
 
@@ -263,10 +283,28 @@ def golden(built: Built) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("name", SPECS_GOLDEN)
+SPECS_OPTIONS: Final = {
+    "hello": ("--platform", "linux/amd64"),
+    "base": ("--platform", "linux/amd64", "--var", "BASE=tar:rootfs.tar"),
+}
+"""Where a spec has the platform of this machine, or a base that others make."""
+
+
+def make_spec(name: str, target: Path) -> Path:
+    """A copy of a spec of this project, with files of ours in the place of programs that are of some version."""
+    ignored = shutil.ignore_patterns("bin", "dist")
+    context = Path(shutil.copytree(PROJECT / "specs" / name, target, ignore=ignored))
+    programs = ["bin/busybox", *(f"dist/agent-linux-{machine}" for machine in ("amd64", "arm64", "armv7"))]
+    for program in programs:
+        (context / program).parent.mkdir(exist_ok=True)
+        (context / program).write_text(f"#!/bin/sh\necho {program}\n")
+    documentation = [file(f"usr/share/{folder}/{page}", b"to be removed") for folder in ("doc", "man") for page in "ab"]
+    (context / "rootfs.tar").write_bytes(make_tar(*documentation, file("etc/passwd", b"root:x:0:0::/:/bin/sh\n")))
+    return context
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (PROJECT / "specs").glob("*/layerkit.yaml")))
 def test_specs_of_this_project_have_golden_layers(name: str, tmp_path: Path) -> None:
-    """With files of our own in the place of programs that are of some version."""
-    context = Path(shutil.copytree(PROJECT / "specs" / name, tmp_path / name, ignore=shutil.ignore_patterns("bin")))
-    (context / "bin").mkdir()
-    (context / "bin/busybox").write_text("#!/bin/sh\n")
-    assert golden(build(context / "layerkit.yaml", tmp_path, "--platform", "linux/amd64")) == SPECS_GOLDEN[name]
+    context = make_spec(name, tmp_path / name)
+    found = golden(build(context / "layerkit.yaml", tmp_path, *SPECS_OPTIONS.get(name, ())))
+    assert found == SPECS_GOLDEN.get(name), "a spec whose layers are new: add them to SPECS_GOLDEN"
