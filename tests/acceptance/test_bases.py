@@ -391,3 +391,22 @@ def test_ls_lists_every_file_as_umoci_unpacks_it(
     assert len(unpacked) > 3000
     assert {path: (listed.get(path), found) for path, found in unpacked.items() if listed.get(path) != found} == {}
     assert listed.keys() - unpacked.keys() == set()
+
+
+def test_the_spec_of_this_project_runs_on_it(
+    registry: RegistryProcess, rootfs: Path, scratch: Path, docker: Client, podman: Client
+) -> None:
+    """specs/base, as its first lines say that it is built."""
+    layerkit = LayerkitProcess(scratch / "data", {"XDG_CACHE_HOME": str(scratch / "cache")})
+    name = f"{registry.address}/specs/base:1"
+    layerkit("build", "-f", PROJECT / "specs/base/layerkit.yaml", "--var", f"BASE=tar:{rootfs}", "-t", name, "--push")
+    docker("pull", "-q", name)
+    podman("pull", "-q", "--tls-verify=false", name)
+    expected = ["uid=10001(service) gid=10001(service) groups=10001(service)", "port=80"]
+    for engine in (docker, podman):
+        assert engine("run", "--rm", "--network", "none", name).splitlines() == expected
+        shown = engine(
+            *("run", "--rm", "--network", "none", "--entrypoint", "/bin/sh", name, "-c"),
+            "stat -c '%a %U' /var/lib/service /srv/service/bin/listen; ls /usr/share/doc | wc -l",
+        )
+        assert shown.splitlines() == ["700 service", "750 service", "0"]
