@@ -1,7 +1,7 @@
 """The plan: what will be in each layer, from where. Printable, and made before anything is written."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from layerkit.build.accounts import GROUP, PASSWD, Accounts, add_member, add_user
@@ -50,8 +50,9 @@ class PlannedLayer:
 
     name: str
     created_by: str
-    entries: tuple[Entry, ...]
-    provenance: Mapping[str, Provenance]
+    # Not in the repr: asyncio makes that of every main task's result when it looks at the signal handler.
+    entries: tuple[Entry, ...] = field(repr=False)
+    provenance: Mapping[str, Provenance] = field(repr=False)
 
     @property
     def size(self) -> int:

@@ -438,3 +438,12 @@ def test_content_of_a_file_is_that_of_the_context(plan: Plan, context: Path) -> 
     source = entries(plan("copy: [./file:/x]"))["x"].source
     assert isinstance(source, FileSource)
     assert source.path == str(context / "file")
+
+
+def test_the_repr_of_a_plan_does_not_grow_with_its_files(plan: Plan, context: Path) -> None:
+    """asyncio.run makes the repr of what it returns: of 100,000 files that took seconds."""
+    (context / "many").mkdir()
+    for number in range(200):
+        (context / f"many/{number}").touch()
+    (layer,) = plan("copy: [./many:/m]").layers
+    assert len(repr(layer)) < 200
