@@ -73,6 +73,8 @@ class Gate:
         self._nobody = Caller(ANONYMOUS, access.rights_of(ANONYMOUS))
         # By the whole header: finding it costs a hundredth of verifying a signature.
         self._known: OrderedDict[str, tuple[int, Caller]] = OrderedDict()
+        # Of those alone whose password was right, so there are not more of them than users.
+        self._users: dict[str, Caller] = {}
 
     def recall(self, authorization: str) -> Caller | None:
         """Whoever came with this header before, if that still holds: `identify` without the wait."""
@@ -89,12 +91,18 @@ class Gate:
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() != "bearer":
             name = await self.sign_in(authorization, address)
-            return self._nobody if name == ANONYMOUS else Caller(name, self._access.rights_of(name))
+            return self._nobody if name == ANONYMOUS else self._user(name)
         holder = self._tokens.read(given.strip())
         caller = Caller(holder.user, self._access.rights_of(holder.user), holder.scopes)
         self._known[authorization] = holder.expires, caller
         while len(self._known) > _REMEMBERED_TOKENS:
             self._known.popitem(last=False)
+        return caller
+
+    def _user(self, name: str) -> Caller:
+        caller = self._users.get(name)
+        if caller is None:
+            caller = self._users[name] = Caller(name, self._access.rights_of(name))
         return caller
 
     def check(self, caller: Caller, scopes: Sequence[Scope]) -> None:

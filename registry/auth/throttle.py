@@ -35,6 +35,8 @@ class Throttle:
 
     def seconds_to_wait(self, address: str, name: str) -> float:
         """0 where a password may be tried."""
+        if not self._failures:
+            return 0.0
         network = _network_of(address)
         return max(self._wait((network, name), _FREE), self._wait((network, None), _FREE_NAMES))
 

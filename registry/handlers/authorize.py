@@ -6,6 +6,7 @@ looked up: the answer is the same whether there is such a repository or not.
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -31,6 +32,10 @@ _SCANNED: Final = 1000
 _MOST_SOURCES: Final = 16
 
 
+_scopes_of = lru_cache(maxsize=1024)(scopes_of)
+"""Clients make the same calls over and over; see `registry.handlers.dispatch`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entrance:
     """Admits callers to calls. `service` is the audience of its tokens."""
@@ -45,7 +50,7 @@ class Entrance:
         caller = self.gate.recall(authorization)
         if caller is None:
             caller = await self.gate.identify(authorization, self.proxies.client_address(http))
-        self.gate.check(caller, scopes_of(call))
+        self.gate.check(caller, _scopes_of(call))
         return caller
 
     def readmit(self, http: web.BaseRequest, call: Request) -> Caller | None:
@@ -53,7 +58,7 @@ class Entrance:
         caller = self.gate.recall(http.headers.get("Authorization", ""))
         try:
             if caller is not None:
-                self.gate.check(caller, scopes_of(call))
+                self.gate.check(caller, _scopes_of(call))
         except OCIError:
             return None
         return caller

@@ -57,12 +57,17 @@ class Rights:
 
     def actions_in(self, repository: str) -> frozenset[Action]:
         """In a repository, whether that exists or not."""
-        rules = (rule for rule in self.rules if _compile(rule.repository).fullmatch(repository))
-        return frozenset[Action]().union(*(rule.actions for rule in rules))
+        found: frozenset[Action] = frozenset()
+        for rule in self.rules:
+            if rule.repository == EVERY_REPOSITORY or _compile(rule.repository).fullmatch(repository):
+                found |= rule.actions
+        return found
 
     def permit(self, scope: Scope) -> bool:
         """Whether all that the scope asks for may be done."""
-        return any(granted.covers(scope) for granted in self.grant([scope]))
+        if scope.type == "repository":
+            return bool(scope.actions) and scope.actions <= self.actions_in(scope.name)
+        return scope == CATALOG and self.has_any
 
     def grant(self, scopes: Iterable[Scope]) -> tuple[Scope, ...]:
         """What of `scopes` may be had. Scopes of other things than repositories and the catalog are left out."""
