@@ -6,7 +6,8 @@ Everything lands in the local store.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from layerkit.build.inputs import Inputs
 from layerkit.build.packing import Packer
 from layerkit.build.pick import Donor
 from layerkit.build.plan import BuildPlan, PlannedLayer, plan_build
+from layerkit.build.recipes import LayerRecords
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.together import run_together
 from layerkit.content.store import Store
@@ -113,6 +115,7 @@ class Builder:
     threads: int | None = None
     backwards: bool = False
     progress: Progress = SILENT
+    clock: Callable[[], int] = time.time_ns
 
     async def build(self, images: Sequence[ImageSpec]) -> tuple[BuildResult, ...]:
         """The images, each after those that it needs, complete in the store but for their tags.
@@ -145,7 +148,15 @@ class _Run:
         self._store = builder.store
         self._siblings: dict[tuple[RepositoryName, str], Sibling] = {}
         self._written: dict[_Key, WrittenLayer] = {}
-        self._packer = Packer(store=builder.store, progress=builder.progress, threads=builder.threads)
+        records = LayerRecords(folder=builder.cache, is_trusted=builder.is_cached)
+        self._packer = Packer(
+            store=builder.store,
+            records=records,
+            has=self._has,
+            progress=builder.progress,
+            threads=builder.threads,
+            clock=builder.clock,
+        )
         self._bases = Bases(
             store=builder.store,
             open_registry=builder.open_registry,
@@ -153,11 +164,11 @@ class _Run:
             spool=builder.cache / "spool",
             progress=builder.progress,
             rootfs=RootfsImporter(
-                folder=builder.cache,
+                records=records,
+                spool=builder.cache / "spool",
                 codec=find_codec(Compression.GZIP).record,
                 write=self._packer.pack_rootfs,
                 has=self._has,
-                is_trusted=builder.is_cached,
             ),
             siblings=self._siblings,
         )

@@ -1,18 +1,22 @@
 """Packing: a planned layer becomes a blob of the store, in a thread and in one pass over its bytes."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 from typing import BinaryIO
 
 from layerkit.build.plan import PlannedLayer
+from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, key_of
 from layerkit.content.layout import Layout
-from layerkit.layer.compress import Compression, Content
+from layerkit.layer.compress import Compression, Content, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
 from layerkit.layer.tar import tar_size
 from layerkit.layer.write import WrittenLayer, write_layer
-from layerkit.progress import SILENT, Activity, Progress, Step, running
+from layerkit.oci.digest import Digest
+from layerkit.progress import SILENT, Activity, Outcome, Progress, Step, running
 from layerkit.spec.model import Spec
 
 
@@ -31,29 +35,46 @@ class _Sink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packer:
-    """`threads` compress a layer, by default as many as there are CPUs."""
+    """`records` say what was made before, and `has` whether the store has it still, and counts on it from then on.
+
+    `threads` compress a layer, by default as many as there are CPUs. `clock` are nanoseconds since 1970: what changed
+    just before its now is not counted on.
+    """
 
     store: Layout
+    records: LayerRecords
+    has: Callable[[Digest], bool]
     progress: Progress = SILENT
     threads: int | None = None
+    clock: Callable[[], int] = time.time_ns
 
     async def pack(self, spec: Spec, planned: PlannedLayer) -> WrittenLayer:
-        """The layer in the store, compressed as its spec says. Raises LayerError for content that changed meanwhile."""
+        """The layer in the store, compressed as its spec says: the one that was made of the same before, where known.
+
+        Raises LayerError for content that changed meanwhile.
+        """
         step = Step(
             activity=Activity.PACK,
             name=planned.name,
             group=f"{spec.name} {spec.platform}",
             total=tar_size(planned.entries),
         )
+        compression, level = Compression(spec.compression.kind), spec.compression.level
         abandoned = Event()
         with running(self.progress, step) as run:
+            key = await asyncio.to_thread(key_of, planned.entries, find_codec(compression, level).record)
+            known = self.records.find(key) if key is not None else None
+            if known is not None and self.has(known.descriptor.digest):
+                run.outcome, run.descriptor, run.detail = Outcome.REUSED, known.descriptor, planned.summary
+                return known.written
+            began = self.clock()
 
             def write(file: BinaryIO) -> WrittenLayer:
                 return write_layer(
                     planned.entries,
                     _Sink(file, abandoned),
-                    compression=Compression(spec.compression.kind),
-                    level=spec.compression.level,
+                    compression=compression,
+                    level=level,
                     threads=self.threads,
                     advance=run.advance,
                 )
@@ -64,6 +85,8 @@ class Packer:
                 # Of a build that is cancelled: a program cannot end before its threads do.
                 abandoned.set()
             run.descriptor, run.detail = written.descriptor, planned.summary
+            if key is not None and not is_racy(planned.entries, began):
+                self.records.remember(key, LayerRecord.of(written))
         return written
 
     def pack_rootfs(self, entries: tuple[Entry, ...]) -> WrittenLayer:

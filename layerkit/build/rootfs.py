@@ -7,18 +7,15 @@ tar's digest, so that the same one is read through once.
 
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from layerkit.build.capability import to_revision_2
+from layerkit.build.recipes import LayerRecord, LayerRecords
 from layerkit.build.taken import CAPABILITY
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
@@ -26,19 +23,9 @@ from layerkit.layer.index import FileTree, IndexedEntry
 from layerkit.layer.source import Contents, PartSource
 from layerkit.layer.spool import open_tar
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
-from layerkit.oci.codec import decode_json, encode_json
-from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 
 _USUAL_ROOT: Final = (0o755, 0, 0)
-
-
-class _Record(msgspec.Struct, frozen=True, rename="camel"):
-    descriptor: Descriptor
-    diff_id: Digest
-    uncompressed_size: int
-    codec: str
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,53 +38,37 @@ class RootfsLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootfsImporter:
-    """`folder` is the user's cache; without `is_trusted` nothing in it is believed. `write` makes a layer of entries in
-    the store, and `has` says whether it has one."""
+    """`records` say which layer came of which tar, `spool` is a folder for what is decompressed. `write` makes a layer
+    of entries in the store, and `has` says whether it has one."""
 
-    folder: Path
+    records: LayerRecords
+    spool: Path
     codec: str
     write: Callable[[tuple[Entry, ...]], WrittenLayer]
     has: Callable[[Digest], bool]
-    is_trusted: bool = True
 
     def bring(self, path: Path) -> RootfsLayer:
         """The layer of the tar at `path`, in the store. Raises LayerError, which names the tar."""
         try:
             with _open(path) as file:
-                record = self._record_of(Digest.from_hash(hashlib.file_digest(file, "sha256")))
-                known = _read(record) if self.is_trusted else None
+                key = self._key_of(Digest.from_hash(hashlib.file_digest(file, "sha256")))
+                known = self.records.find(key)
                 if known is None or not self.has(known.descriptor.digest):
-                    index, contents = open_tar(file, self.folder / "spool")
+                    index, contents = open_tar(file, self.spool)
                     if not index.entries:
                         raise LayerError("there is nothing in it: name a tar of a root file system")
                     tree = FileTree.of([index])
                     warnings: list[str] = []
-                    written = self.write(tuple(_iter_entries(tree, contents, warnings)))
-                    known = _Record(
-                        descriptor=written.descriptor,
-                        diff_id=written.diff_id,
-                        uncompressed_size=written.uncompressed_size,
-                        codec=written.codec,
-                        warnings=tuple(warnings),
-                    )
-                    _remember(record, known)
+                    known = LayerRecord.of(self.write(tuple(_iter_entries(tree, contents, warnings))), warnings)
+                    self.records.remember(key, known)
         except LayerError as error:
             raise LayerError(f"tar:{path}: {error}") from error
         except OSError as error:
             raise LayerError(f"tar:{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
-        return RootfsLayer(
-            written=WrittenLayer(
-                descriptor=known.descriptor,
-                diff_id=known.diff_id,
-                uncompressed_size=known.uncompressed_size,
-                codec=known.codec,
-            ),
-            warnings=known.warnings,
-        )
+        return RootfsLayer(written=known.written, warnings=known.warnings)
 
-    def _record_of(self, tar: Digest) -> Path:
-        key = hashlib.sha256(f"{FORMAT_VERSION} {self.codec} {tar}".encode()).hexdigest()
-        return self.folder / "rootfs-1" / key
+    def _key_of(self, tar: Digest) -> str:
+        return hashlib.sha256(f"tar {FORMAT_VERSION} {self.codec} {tar}".encode()).hexdigest()
 
 
 def _open(path: Path) -> BufferedReader:
@@ -107,22 +78,6 @@ def _open(path: Path) -> BufferedReader:
         file.close()
         raise LayerError("it is no regular file: name a tar of a root file system")
     return file
-
-
-def _read(path: Path) -> _Record | None:
-    try:
-        return decode_json(path.read_bytes(), _Record)
-    except (OSError, ValueError):
-        return None
-
-
-def _remember(path: Path, record: _Record) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    # A cache that cannot be written is none.
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encode_json(record))
-        temporary.rename(path)
 
 
 def _iter_entries(tree: FileTree, contents: Contents, warnings: list[str]) -> Iterator[Entry]:

@@ -20,12 +20,21 @@ class FileSource:
     path: str
     size: int
     mtime_ns: int
+    ctime_ns: int
+    device: int
     inode: int
 
     @classmethod
     def seen(cls, path: str, status: os.stat_result) -> Self:
         """The file at `path`, which `status` describes (not that of a symlink to it)."""
-        return cls(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+        return cls(
+            path=path,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            device=status.st_dev,
+            inode=status.st_ino,
+        )
 
     def pieces(self, limit: int) -> Generator[bytes, None, None]:
         """The content, in order, in pieces of at most `limit` bytes: `size` bytes altogether.

@@ -182,7 +182,7 @@ def test_a_root_file_system_that_gnu_tar_packs_is_imported_as_it_is(
 
 async def test_go_reads_the_size_of_a_file_of_8_gib(scratch: Path) -> None:
     """LAYERS, item 2, by the header alone: a reader that took another size from it would miss a header, not content."""
-    source = FileSource(path="/nowhere", size=8 * 2**30, mtime_ns=0, inode=0)
+    source = FileSource(path="/nowhere", size=8 * 2**30, mtime_ns=0, ctime_ns=0, device=0, inode=0)
     header = encode_header(Entry(path="large", type=EntryType.FILE, mode=0o644, source=source))
     layout = await write_tar_image(scratch / "8gib", header + bytes(2**20))
     refusal = Client(("umoci",)).refusal("unpack", "--image", f"{layout.root}:{TAG}", scratch / "8gib-bundle")

@@ -16,6 +16,7 @@ import zstandard
 from layerkit.build.builder import Builder, BuiltImage
 from layerkit.build.packing import Packer
 from layerkit.build.plan import PlannedLayer
+from layerkit.build.recipes import LayerRecords
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
@@ -485,7 +486,8 @@ async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(store: Sto
     source = _Paused(bytes(16 * 2**20))
     entries = (Entry(path="x", type=EntryType.FILE, mode=0o644, source=source),)
     planned = PlannedLayer(name="large", created_by="", entries=entries, provenance={})
-    writing = asyncio.create_task(Packer(store=store).pack(spec, planned))
+    packer = Packer(store=store, records=LayerRecords(folder=store.root / "records"), has=store.is_here)
+    writing = asyncio.create_task(packer.pack(spec, planned))
     await asyncio.to_thread(source.begun.wait, 60)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):

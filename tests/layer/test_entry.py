@@ -96,7 +96,7 @@ class TestAttributes:
                 file("a", mtime=mtime)
 
     def test_files_alone_have_a_source_and_its_size(self) -> None:
-        source = FileSource(path="/a", size=7, mtime_ns=0, inode=1)
+        source = FileSource(path="/a", size=7, mtime_ns=0, ctime_ns=0, device=0, inode=1)
         assert Entry(path="a", type=EntryType.FILE, mode=0, source=source).size == 7
         assert Entry(path="a", type=EntryType.FIFO, mode=0).size == 0
         with pytest.raises(LayerError, match="source"):

@@ -38,7 +38,7 @@ def symlink(path: str, link: str) -> Entry:
 
 def big(path: str, size: int) -> Entry:
     """A file of which only the header is ever written."""
-    source = FileSource(path="/nowhere", size=size, mtime_ns=0, inode=0)
+    source = FileSource(path="/nowhere", size=size, mtime_ns=0, ctime_ns=0, device=0, inode=0)
     return Entry(path=path, type=EntryType.FILE, mode=0o644, source=source)
 
 
