@@ -10,5 +10,13 @@
 | `universe` | PackageList, Universe: all that can be had |
 | `resolve` | which packages a set of names needs, and why |
 | `deb` | Deb: what a .deb says of itself, and where in it the tar of its files is |
+| `system` | System: the file system that packages are installed into |
+| `unpack` | the files of packages, on a merged /usr |
+| `accounts` | system users and groups, with numbers that depend on their names alone |
+| `scripts` | what maintainer scripts would do, without running them |
+| `alternatives` | which of several programs stands for a general one |
+| `certificates` | the bundle of trusted certificates, and the links by their hashes |
+| `database` | dpkg's database, or `status.d` |
 | `ldcache` | shared libraries, and `/etc/ld.so.cache` |
+| `install` | packages and a file system in, the entries of a layer out |
 """

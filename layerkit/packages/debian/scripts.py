@@ -1,0 +1,372 @@
+"""Maintainer scripts: what they would do when a package is configured for the first time, without running them.
+
+A script is parted into simple commands. Those that only look, or that concern a running system, are passed over; those
+that are understood are done to the system at hand; any other is told, with its text. Conditions are not decided: what a
+script does to make sure of something is done. Source: Debian Policy, 6.5 and 10.7; dash(1), "Shell Grammar".
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from layerkit.layer.entry import Entry, EntryType
+from layerkit.packages.debian.accounts import Accounts, SystemUser
+from layerkit.packages.debian.alternatives import Alternative, parse_install
+from layerkit.packages.debian.system import System
+
+_HEREDOC: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+_ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_VARIABLE: Final = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_FUNCTION: Final = re.compile(r"^\s*(?:function\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*\(\)")
+_OPERATORS: Final = frozenset({";", "&&", "||", "|", "&", ";;", "(", ")", "{", "}"})
+_RESERVED: Final = frozenset({"if", "then", "else", "elif", "fi", "do", "done", "while", "until", "!", "esac", "time"})
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Only look, or speak to a running system, to a package manager at work, or to a person.
+_HARMLESS: Final = _words(
+    """
+    : . [ [[ test true false set unset exit return shift break continue local export readonly trap umask wait
+    exec cd source eval echo printf cat read command which type hash getent id whoami grep egrep fgrep sed awk
+    cut tr sort uniq head tail wc ls find xargs stat readlink realpath dirname basename expr seq date uname
+    hostname md5sum sha256sum sha512sum cmp diff mktemp sleep kill su runuser logger tty stty env nice case for
+    in select function db_version db_get db_set db_fset db_go db_input db_stop db_purge db_capb db_metaget
+    db_subst db_title db_unregister db_register db_settitle db_progress db_reset debconf-set-selections
+    debconf-communicate dpkg-maintscript-helper dpkg-trigger dpkg dpkg-query dpkg-divert dpkg-realpath
+    dpkg-architecture dpkg-reconfigure deb-systemd-helper deb-systemd-invoke systemctl systemd-tmpfiles
+    systemd-sysusers systemd-hwdb journalctl udevadm invoke-rc.d update-rc.d service start-stop-daemon initctl
+    policy-rc.d telinit runlevel py3compile py3clean py3versions pycompile pyclean pyversions python3 python3.9
+    python3.11 python3.13 update-python-modules update-binfmts update-menus update-desktop-database update-mime
+    update-mime-database update-icon-caches update-initramfs update-grub update-inetd update-xmlcatalog
+    update-catalog update-info-dir install-info mandb ldconfig update-ca-certificates update-passwd restorecon
+    setfacl ischroot chcon sysctl rm rmdir deluser delgroup userdel groupdel ucfr ucfq emacs-package-install
+    emacsen-common install-docs adequate gpasswd passwd dh_installxmlcatalogs aa-status apparmor_parser
+    aa-enabled a2query apache2_invoke phpquery php_invoke remove_old_conf rm_conffile mv_conffile ensure_dir
+    dpkg_maintscript
+    """
+)
+# Packages whose scripts are done as a whole by `configure`, or have nothing to do on a new system.
+_KNOWN_WHOLE: Final = _words(
+    """
+    base-files base-passwd ca-certificates dash bash debconf dpkg libc6 libc-bin login passwd tzdata usrmerge
+    usr-is-merged adduser perl-base debianutils init-system-helpers libpam0g libgcrypt20 python3 python3-minimal
+    python3.11 python3.11-minimal python3.13 python3.13-minimal libpython3.11-minimal libpython3.13-minimal
+    debian-archive-keyring tar ucf apt e2fsprogs
+    """
+)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the scripts of a set of packages come to. `unknown` are statements by the packages that have them."""
+
+    alternatives: list[Alternative] = field(default_factory=list)
+    unknown: dict[str, list[str]] = field(default_factory=dict)
+
+
+def configure(name: str, script: bytes, system: System, accounts: Accounts, effects: Effects) -> None:
+    """Do to the system what a package's `postinst configure` would do, as far as that is understood."""
+    text = script.decode(errors="replace")
+    if not re.match(r"#!\s*/bin/(?:sh|dash|bash)\b", text):
+        if name not in _KNOWN_WHOLE:
+            effects.unknown.setdefault(name, []).append(text.partition("\n")[0])
+        return
+    variables: dict[str, str] = {}
+    for words in iter_commands(text):
+        found = _ASSIGNMENT.fullmatch(words[0])
+        if found is not None:
+            if len(words) == 1:
+                variables[found[1]] = _expand(found[2], variables)
+            continue
+        expanded = [_expand(word, variables) for word in words]
+        command = expanded[0].rpartition("/")[2]
+        try:
+            is_done = _do(command, expanded[1:], system, accounts, effects)
+        except (ValueError, IndexError, KeyError):
+            is_done = False
+        if not is_done and name not in _KNOWN_WHOLE:
+            effects.unknown.setdefault(name, []).append(shlex.join(words))
+
+
+def iter_commands(text: str) -> Iterator[list[str]]:
+    """The simple commands of a script, without redirections; what functions are called is not told apart from other
+    commands, but their names are left out."""
+    functions: set[str] = set()
+    for line in _logical_lines(text):
+        named = _FUNCTION.match(line)
+        if named:
+            functions.add(named[1])
+            line = line[named.end() :]  # noqa: PLW2901 - what is left of it is a statement
+        try:
+            # `$#` is a number, and no comment.
+            lexer = shlex.shlex(line.replace("$#", "$N"), posix=True, punctuation_chars=";&|()<>")
+            lexer.wordchars += "$@%+,:=^!?*[]{}"
+            tokens = list(lexer)
+        except ValueError:
+            yield [line.strip()]
+            continue
+        yield from _part(tokens, functions)
+
+
+def _part(tokens: list[str], functions: set[str]) -> Iterator[list[str]]:
+    words: list[str] = []
+    skip = False
+    for n, token in enumerate([*tokens, ";"]):
+        if skip:
+            skip = False
+            continue
+        if token and set(token) <= set("<>&|") and ("<" in token or ">" in token):
+            # A redirection: its target is no argument, and a number before it neither.
+            if words and words[-1].isdigit():
+                words.pop()
+            skip = True
+        elif token in _OPERATORS or set(token) <= set(";&|()"):
+            if token in {")", "|"} and _is_pattern(tokens, n):
+                words = []
+            if words and words[0] not in functions:
+                yield words
+            words = []
+        elif not words and token in _RESERVED:
+            continue
+        elif not words and token in {"case", "for"}:
+            # `case WORD in`, `for NAME in WORD...`
+            words = [token]
+        else:
+            words.append(token)
+
+
+def _is_pattern(tokens: list[str], at: int) -> bool:
+    """Whether a `)` or `|` ends a pattern of `case`."""
+    opened = 0
+    for token in reversed(tokens[:at]):
+        if token in {")", ";;"}:
+            break
+        if token == "(":  # noqa: S105
+            opened += 1
+    return not opened
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    lines = iter(text.replace("\\\n", " ").split("\n"))
+    for line in lines:
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        found = _HEREDOC.search(line)
+        if found:
+            for inner in lines:
+                if inner.strip() == found[2]:
+                    break
+            line = line[: found.start()] + line[found.end() :]  # noqa: PLW2901
+        yield line
+
+
+def _expand(word: str, variables: Mapping[str, str]) -> str:
+    known = {"DPKG_ROOT": "", **variables}
+    return _VARIABLE.sub(lambda found: known.get(found[1] or found[2], found[0]), word)
+
+
+def _do(command: str, words: list[str], system: System, accounts: Accounts, effects: Effects) -> bool:
+    """Whether the command is understood, and done."""
+    if command in _HARMLESS or command.startswith("#") or not command:
+        return True
+    if command == "update-alternatives":
+        found = None if any("$" in word for word in words) else parse_install(words)
+        if found is not None:
+            effects.alternatives.append(found)
+        return found is not None or "--install" not in words
+    action = _ACTIONS.get(command)
+    if action is None:
+        return False
+    if any("$" in word or "`" in word for word in words):
+        return False
+    action(words, system, accounts)
+    return True
+
+
+def _options(words: list[str], valued: str) -> tuple[dict[str, str], list[str]]:
+    """Options, those named in `valued` with their values, and what else there is."""
+    takes = set(valued.split())
+    options: dict[str, str] = {}
+    rest: list[str] = []
+    pending = list(words)
+    while pending:
+        word = pending.pop(0)
+        if word == "--":
+            rest += pending
+            break
+        name, equals, value = word.partition("=")
+        if not word.startswith("-") or word == "-":
+            rest.append(word)
+        elif name in takes:
+            options[name] = value if equals else pending.pop(0)
+        else:
+            options[name] = value
+    return options, rest
+
+
+def _adduser(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001 - all take the same
+    valued = "--home --uid --gid --shell --gecos --comment --ingroup --firstuid --lastuid --conf -h -u -g -s"
+    options, rest = _options(words, valued)
+    if len(rest) == 2:
+        accounts.add_member(*rest)
+        return
+    if "--group" in options and "--system" in options and not {"--home", "--ingroup"} & options.keys() and not rest:
+        return
+    shell = options.get("--shell") or ("/usr/sbin/nologin" if "--system" in options else "/bin/bash")
+    home = options.get("--home") or "/nonexistent"
+    accounts.add_user(
+        SystemUser(
+            name=rest[0],
+            uid=int(options["--uid"]) if "--uid" in options else None,
+            gid=int(options["--gid"]) if options.get("--gid", "").isdigit() else None,
+            group=options.get("--ingroup")
+            or (options.get("--gid") if not options.get("--gid", "0").isdigit() else None),
+            has_group="--group" in options,
+            home=home,
+            shell=shell,
+            comment=options.get("--gecos") or options.get("--comment") or "",
+            makes_home="--no-create-home" not in options and home not in {"/nonexistent", "/"},
+        )
+    )
+
+
+def _addgroup(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    options, rest = _options(words, "--gid -g")
+    if len(rest) == 2:
+        accounts.add_member(*rest)
+        return
+    number = options.get("--gid") or options.get("-g")
+    accounts.add_group(rest[0], int(number) if number else None)
+
+
+def _useradd(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    valued = "-c --comment -d --home-dir --home -g --gid -G --groups -s --shell -u --uid -K -p -e -f -b"
+    options, rest = _options(words, valued)
+    uid = options.get("-u") or options.get("--uid")
+    group = options.get("-g") or options.get("--gid")
+    accounts.add_user(
+        SystemUser(
+            name=rest[0],
+            uid=int(uid) if uid else None,
+            gid=int(group) if group and group.isdigit() else None,
+            group=group if group and not group.isdigit() else None,
+            has_group=group is None and "-N" not in options,
+            home=options.get("-d") or options.get("--home-dir") or options.get("--home") or f"/home/{rest[0]}",
+            shell=options.get("-s") or options.get("--shell") or "/bin/sh",
+            comment=options.get("-c") or options.get("--comment") or "",
+            makes_home=bool({"-m", "--create-home"} & options.keys()),
+        )
+    )
+
+
+def _mkdir(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    options, rest = _options(words, "-m --mode")
+    mode = options.get("-m") or options.get("--mode") or "755"
+    for path in rest:
+        system.make_directory(path, mode=int(mode, 8))
+
+
+def _install(words: list[str], system: System, accounts: Accounts) -> None:
+    options, rest = _options(words, "-m --mode -o --owner -g --group")
+    if not {"-d", "--directory"} & options.keys():
+        raise ValueError("a copy")
+    mode = int(options.get("-m") or options.get("--mode") or "755", 8)
+    uid = accounts.uid_of(options.get("-o") or options.get("--owner") or "0")
+    gid = accounts.gid_of(options.get("-g") or options.get("--group") or "0")
+    for path in rest:
+        system.make_directory(path)
+        system.change(path, mode=mode, uid=uid or 0, gid=gid or 0)
+
+
+def _chmod(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    options, (mode, *paths) = _options(words, "")
+    bits = int(mode, 8)
+    for path in paths:
+        for item in system.walk(path) if "-R" in options else (path,):
+            system.change(item, mode=bits)
+
+
+def _chown(words: list[str], system: System, accounts: Accounts) -> None:
+    options, (owner, *paths) = _options(words, "")
+    user, _, group = owner.replace(".", ":", 1).partition(":") if ":" not in owner else owner.partition(":")
+    uid = accounts.uid_of(user) if user else None
+    gid = accounts.gid_of(group) if group else None
+    if (user and uid is None) or (group and gid is None):
+        raise ValueError(owner)
+    for path in paths:
+        for item in system.walk(path) if "-R" in options else (path,):
+            system.change(item, uid=uid, gid=gid)
+
+
+def _chgrp(words: list[str], system: System, accounts: Accounts) -> None:
+    options, (group, *paths) = _options(words, "")
+    _chown([*(["-R"] if "-R" in options else []), f":{group}", *paths], system, accounts)
+
+
+def _ln(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    options, (target, path) = _options(words, "")
+    letters = "".join(name.lstrip("-") for name in options)
+    if "s" not in letters:
+        raise ValueError("a hardlink")
+    if path.endswith("/"):
+        path += target.rpartition("/")[2]
+    # Scripts ask first whether there is something; a link that is a directory's would get another one inside.
+    if system.lookup(path) is None or ("f" in letters and not system.is_directory(path)):
+        system.link(path, target)
+
+
+def _cp(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    _, (source, target) = _options(words, "--sum-file --three-way-merge -S --state-dir -s")
+    found = system.lookup(system.follow(source))
+    if not isinstance(found, Entry) or found.type is not EntryType.FILE:
+        # What is not there, as far as these packages go, is left out by them too.
+        return
+    if system.is_directory(target):
+        target = f"{target.rstrip('/')}/{source.rpartition('/')[2]}"
+    if not system.exists(target):
+        system.put(replace(found, path=target.strip("/")))
+
+
+def _touch(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    _, paths = _options(words, "-r -d -t")
+    for path in paths:
+        if not system.exists(path) and system.is_directory(path.rpartition("/")[0] or "/"):
+            system.write(path, b"")
+
+
+def _statoverride(words: list[str], system: System, accounts: Accounts) -> None:
+    _, rest = _options(words, "")
+    if "--add" not in words or "--list" in words:
+        return
+    user, group, mode, path = rest
+    _chown([f"{user}:{group}", path], system, accounts)
+    system.change(path, mode=int(mode, 8))
+
+
+def _nothing(words: list[str], system: System, accounts: Accounts) -> None:
+    """Concerns what a new system has not."""
+
+
+_ACTIONS: Final[Mapping[str, Callable[[list[str], System, Accounts], None]]] = {
+    "adduser": _adduser,
+    "addgroup": _addgroup,
+    "useradd": _useradd,
+    "groupadd": _addgroup,
+    "usermod": _nothing,
+    "mkdir": _mkdir,
+    "install": _install,
+    "chmod": _chmod,
+    "chown": _chown,
+    "chgrp": _chgrp,
+    "ln": _ln,
+    "cp": _cp,
+    "ucf": _cp,
+    "touch": _touch,
+    "dpkg-statoverride": _statoverride,
+}

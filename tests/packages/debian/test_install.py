@@ -1,0 +1,326 @@
+"""Packages and a file system in, the entries of a layer out: files, accounts, alternatives, dpkg's database, caches."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from layerkit.layer.compress import Compression
+from layerkit.layer.entry import Entry, EntryType
+from layerkit.layer.write import write_layer
+from layerkit.packages.debian.install import Installed, install
+from layerkit.packages.debian.unpack import OpenDeb, open_deb
+from layerkit.packages.errors import PackageError
+from tests.packages.debian.conftest import Base, Make
+
+PASSWD = b"root:x:0:0:root:/root:/bin/bash\nmail:x:8:8:mail:/var/mail:/usr/sbin/nologin\n"
+GROUP = b"root:x:0:\nadm:x:4:\nmail:x:8:\n"
+ACCOUNTS = {"etc/passwd": PASSWD, "etc/group": GROUP}
+
+
+def put(*debs: OpenDeb, base: Base | None = None, reasons: dict[str, str] | None = None) -> Installed:
+    return install(debs, base or Base(), architecture="amd64", reasons=reasons or {})
+
+
+def by_path(installed: Installed) -> dict[str, Entry]:
+    return {entry.path: entry for entry in installed.entries}
+
+
+def text_of(installed: Installed, path: str) -> str:
+    source = by_path(installed)[path].source
+    assert source is not None
+    return b"".join(source.pieces(2**20)).decode()
+
+
+class TestFiles:
+    def test_on_scratch_usr_is_merged(self, make: Make) -> None:
+        found = by_path(put(make("a", {"bin/a": b"#!x", "lib64/ld.so": b"elf", "usr/bin/b": b"b"})))
+        assert {path: entry.link for path, entry in found.items() if entry.type is EntryType.SYMLINK} == {
+            "bin": "usr/bin",
+            "sbin": "usr/sbin",
+            "lib": "usr/lib",
+            "lib64": "usr/lib64",
+        }
+        assert {"usr/bin/a", "usr/lib64/ld.so", "usr/bin/b"} <= found.keys()
+
+    def test_the_links_of_the_base_are_followed(self, make: Make) -> None:
+        base = Base({"usr/bin/": b"", "usr/lib/": b"", "usr/sbin/": b""}, links={"bin": "usr/bin", "lib": "usr/lib"})
+        found = by_path(put(make("a", {"bin/a": b"#!x"}), base=base))
+        assert "usr/bin/a" in found
+        assert "bin" not in found
+
+    def test_a_directory_that_is_there_stays_as_it_is(self, make: Make) -> None:
+        found = by_path(put(make("a", {"var/": b"", "var/a": b"x"}), base=Base({"var/": b""})))
+        assert "var/a" in found
+        assert "var" not in found
+
+    def test_hardlinks_stay_hardlinks(self, make: Make) -> None:
+        found = by_path(put(make("a", {"bin/a": b"#!x", "bin/b": b"=> ./bin/a"})))
+        assert (found["usr/bin/b"].type, found["usr/bin/b"].link) == (EntryType.HARDLINK, "usr/bin/a")
+
+    def test_a_file_of_two_packages_is_refused_but_where_one_replaces_the_other(self, make: Make) -> None:
+        one, other = make("a", {"usr/x": b"a"}), make("b", {"usr/x": b"b"})
+        with pytest.raises(PackageError, match="/usr/x is in both a and b"):
+            put(one, other)
+        newer = make("c", {"usr/x": b"c"}, control="Replaces: a (<< 2)\n")
+        assert text_of(put(one, newer), "usr/x") == "c"
+        assert text_of(put(newer, one), "usr/x") == "c"
+
+
+class TestScripts:
+    @pytest.mark.parametrize(
+        ("statement", "line"),
+        [
+            (
+                "adduser --system --group --no-create-home --home /run/app app",
+                r"app:x:(\d+):\1::/run/app:/usr/sbin/nologin",
+            ),
+            ("adduser --system --quiet app", r"app:x:\d+:65534::/nonexistent:/usr/sbin/nologin"),
+            ("useradd -r -u 950 -g mail -d /srv -s /bin/sh app", r"app:x:950:8::/srv:/bin/sh"),
+            ("adduser --system --ingroup mail --uid 951 app", r"app:x:951:8::/nonexistent:/usr/sbin/nologin"),
+        ],
+    )
+    def test_system_users_are_made(self, make: Make, statement: str, line: str) -> None:
+        script = (
+            f'#!/bin/sh\nif [ "$1" = configure ] && ! getent passwd app >/dev/null; then\n  {statement} || true\nfi\n'
+        )
+        installed = put(make("a", postinst=script), base=Base(ACCOUNTS))
+        assert re.search(f"^{line}$", text_of(installed, "etc/passwd"), re.MULTILINE)
+        assert installed.unknown == {}
+
+    def test_numbers_depend_on_names_alone(self, make: Make) -> None:
+        one = make("a", postinst="#!/bin/sh\nadduser --system --group zed\nadduser --system --group abe\n")
+        other = make("b", postinst="#!/bin/sh\nadduser --system --group abe\n")
+
+        def uid(installed: Installed) -> str:
+            return next(line for line in text_of(installed, "etc/passwd").splitlines() if line.startswith("abe:"))
+
+        assert uid(put(one, base=Base(ACCOUNTS))) == uid(put(other, base=Base(ACCOUNTS)))
+
+    def test_sysusers_are_made(self, make: Make) -> None:
+        conf = b'# users\ng journal 190\nu app - "An app" /srv/app /bin/sh\nu! fixed 955:8\nm app journal\n'
+        installed = put(make("a", {"usr/lib/sysusers.d/a.conf": conf}), base=Base(ACCOUNTS))
+        passwd, group = text_of(installed, "etc/passwd"), text_of(installed, "etc/group")
+        assert re.search(r"^app:x:(\d+):\1:An app:/srv/app:/bin/sh$", passwd, re.MULTILINE)
+        assert "fixed:x:955:" in passwd
+        assert "journal:x:190:app\n" in group
+
+    def test_folders_and_owners_are_as_the_script_makes_them(self, make: Make) -> None:
+        script = """#!/bin/sh
+dir="/var/log/app"
+mkdir -p $dir
+chown root:adm "$dir"
+chmod 2750 ${dir}
+install -d -m 0700 -o mail -g mail /var/lib/app
+touch $dir/log && chown mail:adm $dir/log
+ln -sf /usr/share/app/conf /etc/app.conf
+cp /usr/share/app/default /etc/default-app
+"""
+        found = by_path(put(make("a", {"usr/share/app/default": b"d"}, postinst=script), base=Base(ACCOUNTS)))
+        assert (found["var/log/app"].mode, found["var/log/app"].gid) == (0o2750, 4)
+        assert (found["var/lib/app"].mode, found["var/lib/app"].uid, found["var/lib/app"].gid) == (0o700, 8, 8)
+        assert (found["var/log/app/log"].uid, found["var/log/app/log"].gid) == (8, 4)
+        assert found["etc/app.conf"].link == "/usr/share/app/conf"
+        assert found["etc/default-app"].size == 1
+
+    @pytest.mark.parametrize(
+        ("script", "unknown"),
+        [
+            ("#!/bin/sh\nmake-it-work --now\n", "make-it-work --now"),
+            ("#!/usr/bin/perl\nprint 1;\n", "#!/usr/bin/perl"),
+            ("#!/bin/sh\nchown app $HERE\n", "chown app '$HERE'"),
+        ],
+    )
+    def test_what_is_not_understood_is_told(self, make: Make, script: str, unknown: str) -> None:
+        assert put(make("a", postinst=script), base=Base(ACCOUNTS)).unknown == {"a": (unknown,)}
+
+    def test_what_concerns_a_running_system_is_passed_over(self, make: Make) -> None:
+        script = """#!/bin/sh
+set -e
+# Automatically added by dh_installsystemd
+if [ "$1" = "configure" ] || [ "$1" = "abort-upgrade" ] ; then
+        deb-systemd-helper unmask 'app.service' >/dev/null || true
+        if [ -d /run/systemd/system ]; then
+                systemctl --system daemon-reload >/dev/null || true
+        fi
+fi
+case "$1" in
+  configure|reconfigure) echo "ready" >&2 ;;
+  *) exit 1 ;;
+esac
+cat > /dev/null <<EOF
+make-it-work
+EOF
+"""
+        assert put(make("a", postinst=script)).unknown == {}
+
+
+class TestAlternatives:
+    SCRIPT = (
+        "#!/bin/sh\nupdate-alternatives --install /usr/bin/edit edit /usr/bin/{0} {1} \\\n"
+        "    --slave /usr/share/edit.1 edit.1 /usr/share/{0}.1\n"
+    )
+
+    def make_two(self, make: Make) -> Sequence[OpenDeb]:
+        return [
+            make(
+                name, {f"usr/bin/{name}": b"#!x", f"usr/share/{name}.1": b"m"}, postinst=self.SCRIPT.format(name, rank)
+            )
+            for name, rank in (("vim", 30), ("nano", 40))
+        ]
+
+    def test_the_highest_priority_wins(self, make: Make) -> None:
+        installed = put(*self.make_two(make))
+        found = by_path(installed)
+        assert found["usr/bin/edit"].link == "/etc/alternatives/edit"
+        assert found["etc/alternatives/edit"].link == "/usr/bin/nano"
+        assert found["etc/alternatives/edit.1"].link == "/usr/share/nano.1"
+        assert text_of(installed, "var/lib/dpkg/alternatives/edit") == (
+            "auto\n/usr/bin/edit\nedit.1\n/usr/share/edit.1\n\n"
+            "/usr/bin/nano\n40\n/usr/share/nano.1\n/usr/bin/vim\n30\n/usr/share/vim.1\n\n"
+        )
+
+    def test_those_of_the_base_stay_in_the_record(self, make: Make) -> None:
+        record = b"auto\n/usr/bin/edit\n\n/usr/bin/ed\n-100\n\n"
+        base = Base({"usr/bin/ed": b"#!x", "var/lib/dpkg/alternatives/edit": record})
+        shown = text_of(put(*self.make_two(make), base=base), "var/lib/dpkg/alternatives/edit")
+        assert "/usr/bin/ed\n-100\n" in shown
+        assert "/usr/bin/vim\n30\n" in shown
+
+
+class TestDatabase:
+    def test_without_dpkg_each_package_is_a_file(self, make: Make) -> None:
+        installed = put(make("a", {"usr/x": b"x"}, md5sums="9dd4e461268c8034f5c8564e155c67a6  usr/x\n"))
+        assert text_of(installed, "var/lib/dpkg/status.d/a").startswith("Package: a\nVersion: 1\n")
+        assert text_of(installed, "var/lib/dpkg/status.d/a.md5sums").endswith("  usr/x\n")
+
+    def test_with_dpkg_its_database_goes_on(self, make: Make) -> None:
+        status = b"Package: old\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n"
+        base = Base({"usr/bin/dpkg": b"#!x", "var/lib/dpkg/status": status})
+        deb = make(
+            "a",
+            {"etc/": b"", "etc/a.conf": b"conf\n", "usr/lib/liba.so": b"so"},
+            control="Multi-Arch: same\n",
+            conffiles="/etc/a.conf\n",
+            postinst="#!/bin/sh\n",
+            triggers="interest-noawait /usr/lib\nactivate-noawait ldconfig\ninterest menu\n",
+        )
+        installed = put(deb, base=base)
+        shown = text_of(installed, "var/lib/dpkg/status")
+        assert shown.startswith(status.decode())
+        assert "\n\nPackage: a\nStatus: install ok installed\nVersion: 1\n" in shown
+        assert (
+            "Conffiles:\n /etc/a.conf cbc5d5cde2cb9e5e6ca0b3f07be0aa7a" in shown or "Conffiles:\n /etc/a.conf " in shown
+        )
+        assert text_of(installed, "var/lib/dpkg/info/a:amd64.list").splitlines() == [
+            "/.",
+            "/etc",
+            "/etc/a.conf",
+            "/usr/lib/liba.so",
+        ]
+        assert by_path(installed)["var/lib/dpkg/info/a:amd64.postinst"].mode == 0o755
+        assert text_of(installed, "var/lib/dpkg/triggers/File") == "/usr/lib a:amd64/noawait\n"
+        assert text_of(installed, "var/lib/dpkg/triggers/menu") == "a:amd64\n"
+
+
+# What the maintainer scripts of these packages make on a running system, or at a person's wish, and no image needs.
+_THEIRS = re.compile(
+    r"etc/(?:group-|passwd-|shadow-|gshadow-|\.pwd\.lock|resolv\.conf|hostname|fstab|shells|rc.\.d/.*|systemd/.*|apt/(?:sources\.list|preferences\.d|sources\.list\.d))"
+    r"|etc/(?:nsswitch\.conf|inputrc|python3/debian_config|pam\.d/common-.*|security/opasswd)"
+    r"|.*/__pycache__(?:/.*)?|usr/share/info/dir|usr/local/share/ca-certificates|var/lib/(?:pam|python|systemd)(?:/.*)?"
+    r"|var/lib/(?:shells\.state|dpkg/(?:lock|lock-frontend|arch|.*-old|status|diversions|statoverride|available|triggers/.*))"
+    r"|var/lib/apt|var/(?:cache|log|lib/apt)/.*|etc/(?:ld\.so\.cache|ca-certificates\.conf|shadow|gshadow)|dev/.*|tmp/.*|run/.*"
+)
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("debian")
+    theirs, ours = folder / "theirs", folder / "ours"
+    wanted = "--include=python3-minimal,ca-certificates,openssl,libpq5"
+    keep = '--customize-hook=cp -r "$1"/var/cache/apt/archives ' + str(folder / "debs")
+    subprocess.run(
+        [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=essential",
+            "--skip=essential/unlink,cleanup/apt",
+            wanted,
+            keep,
+            "bookworm",
+            theirs,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    debs = [open_deb(path, folder / "spool") for path in sorted((folder / "debs").glob("*.deb"))]
+    installed = install(debs, Base(), architecture="amd64", reasons={})
+    with (folder / "ours.tar").open("wb") as file:
+        write_layer(installed.entries, file, compression=Compression.NONE)
+    ours.mkdir()
+    subprocess.run(["tar", "-xpf", folder / "ours.tar", "--numeric-owner", "-C", ours], check=True)
+    return theirs, ours
+
+
+@pytest.mark.engine
+@pytest.mark.mirror
+class TestDebian:
+    """The same packages by mmdebstrap, which runs everything, and by us, who run nothing."""
+
+    def test_files_owners_modes_and_links_are_the_same(self, roots: tuple[Path, Path]) -> None:
+        theirs, ours = (self.read(root) for root in roots)
+        different = {
+            path: (theirs.get(path), ours.get(path))
+            for path in theirs.keys() | ours.keys()
+            if theirs.get(path) != ours.get(path) and not _THEIRS.fullmatch(path)
+        }
+        assert different == {}
+
+    def test_its_tools_find_nothing_amiss(self, roots: tuple[Path, Path]) -> None:
+        def run(*command: str) -> str:
+            done = subprocess.run(
+                ["/usr/sbin/chroot", roots[1], *command],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={"PATH": "/usr/bin:/usr/sbin"},
+            )
+            return done.stdout
+
+        assert run("dpkg", "--audit") == ""
+        assert run("dpkg", "--verify") == ""
+        theirs = subprocess.run(
+            ["/usr/sbin/chroot", roots[0], "dpkg-query", "-W"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PATH": "/usr/bin"},
+        )
+        assert run("dpkg-query", "-W") == theirs.stdout
+        before = run("ldconfig", "-p").splitlines()[1:]
+        run("ldconfig")
+        assert [line for line in run("ldconfig", "-p").splitlines()[1:] if "=>" in line] == before
+        assert int(run("python3", "-c", "import sys; print(sys.version_info.major)")) == 3
+        bundle = "/etc/ssl/certs/ca-certificates.crt"
+        certificate = min((roots[1] / "usr/share/ca-certificates/mozilla").glob("*.crt"))
+        shutil.copy(certificate, roots[1] / "root/one.crt")
+        assert run("openssl", "verify", "-CApath", "/etc/ssl/certs", "/root/one.crt").strip().endswith("OK")
+        assert run("openssl", "verify", "-CAfile", bundle, "/root/one.crt").strip().endswith("OK")
+
+    # Not whether files are hardlinks: usrmerge makes two files of them, a package that ships them so is one with us.
+    @staticmethod
+    def read(root: Path) -> dict[str, tuple[object, ...]]:
+        found: dict[str, tuple[object, ...]] = {}
+        for path in root.rglob("*"):
+            status = path.lstat()
+            name = path.relative_to(root).as_posix()
+            if path.is_symlink():
+                found[name] = ("symlink", status.st_uid, status.st_gid, str(path.readlink()))
+            elif path.is_dir():
+                found[name] = ("directory", status.st_mode, status.st_uid, status.st_gid)
+            elif path.is_file():
+                found[name] = ("file", status.st_mode, status.st_uid, status.st_gid, path.read_bytes())
+        return found
