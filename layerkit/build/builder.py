@@ -252,11 +252,14 @@ class _Run:
         return self._store.is_here(digest)
 
     def _write_raw(self, raw: bytes) -> None:
+        digest = Digest.of(raw)
+
         def write(file: BinaryIO) -> Digest:
             file.write(raw)
-            return Digest.of(raw)
+            return digest
 
-        self._store.write_blob(write, lambda digest: digest)
+        if not self._store.has_content(digest, raw):
+            self._store.write_blob(write, lambda digest: digest)
 
 
 _Key = tuple[str, tuple[Entry, ...]]

@@ -15,6 +15,7 @@ from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
 from layerkit.layer.tar import tar_size
 from layerkit.layer.write import WrittenLayer, write_layer
+from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.progress import SILENT, Activity, Outcome, Progress, Step, running
 from layerkit.spec.model import Spec
@@ -64,7 +65,7 @@ class Packer:
         with running(self.progress, step) as run:
             key = await asyncio.to_thread(key_of, planned.entries, find_codec(compression, level).record)
             known = self.records.find(key) if key is not None else None
-            if known is not None and self.has(known.descriptor.digest):
+            if known is not None and self._is_whole(known.descriptor):
                 run.outcome, run.descriptor, run.detail = Outcome.REUSED, known.descriptor, planned.summary
                 return known.written
             began = self.clock()
@@ -88,6 +89,9 @@ class Packer:
             if key is not None and not is_racy(planned.entries, began):
                 self.records.remember(key, LayerRecord.of(written))
         return written
+
+    def _is_whole(self, layer: Descriptor) -> bool:
+        return self.has(layer.digest) and self.store.size_of(layer.digest) == layer.size
 
     def pack_rootfs(self, entries: tuple[Entry, ...]) -> WrittenLayer:
         """A layer of its own, by the codec that is usual. Blocking."""

@@ -29,7 +29,8 @@ MOST_RECORDS: Final = 10_000
 """Of 500 bytes each; those not used for longest go first."""
 
 _VERSION: Final = 1
-_RACY_NS: Final = 2_000_000_000
+_SECOND_NS: Final = 1_000_000_000
+_RACY_NS: Final = 2 * _SECOND_NS
 
 
 class LayerRecord(msgspec.Struct, frozen=True, rename="camel"):
@@ -127,8 +128,12 @@ def key_of(entries: Iterable[Entry], codec: str) -> str | None:
 
 
 def is_racy(entries: Iterable[Entry], began_ns: int) -> bool:
-    """Whether a file may change after it was read at `began_ns` (of the system's clock) and still look the same."""
-    return any(max(times) > began_ns - _RACY_NS for times in _times(entries))
+    """Whether a file may change after it was read at `began_ns` (of the system's clock) and still look the same.
+
+    A ctime in whole seconds is of a file system that keeps none, or only as the image that it was mounted from says:
+    squashfs, ISO 9660, FAT. Another image mounted there may have another file with all the same numbers.
+    """
+    return any(max(times) > began_ns - _RACY_NS or not times[1] % _SECOND_NS for times in _times(entries))
 
 
 def _times(entries: Iterable[Entry]) -> Iterator[tuple[int, int]]:

@@ -141,6 +141,19 @@ class Layout:
     def path_of(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.encoded
 
+    def has_content(self, digest: Digest, content: bytes) -> bool:
+        """Whether the blob of this digest is here and has this content. Blocking.
+
+        For what is small and often made anew, like configs: to compare it costs less than to make it durable again.
+        """
+        self.hold([digest])
+        with readable_errors(str(self.root)):
+            try:
+                with self.path_of(digest).open("rb") as file:
+                    return os.fstat(file.fileno()).st_size == len(content) and file.read() == content
+            except FileNotFoundError:
+                return False
+
     def write_blob(self, write: Callable[[BinaryIO], T], digest_of: Callable[[T], Digest]) -> T:
         """Let `write` fill a file, which becomes the blob whose digest `digest_of` finds in its result. Blocking.
 
@@ -306,7 +319,8 @@ class LayoutRepository(ListedRepository):
                 f"the manifest refers to content that {self.layout.root} does not have: {', '.join(missing)}",
                 details=[{"digest": digest} for digest in missing],
             )
-        await self.put_blob(manifest.descriptor, _content_of(manifest.raw))
+        if not await asyncio.to_thread(self.layout.has_content, manifest.digest, manifest.raw):
+            await self.put_blob(manifest.descriptor, _content_of(manifest.raw))
         await asyncio.to_thread(self._list_manifest, manifest, tags, set(required))
 
     async def delete_blob(self, digest: Digest) -> None:

@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerkit.build.builder import Builder, BuiltImage
-from layerkit.build.recipes import MOST_RECORDS, LayerRecord, LayerRecords, key_of
+from layerkit.build.recipes import MOST_RECORDS, LayerRecord, LayerRecords, is_racy, key_of
 from layerkit.layer.entry import Entry, EntryType
-from layerkit.layer.source import BytesSource, PartSource
+from layerkit.layer.source import BytesSource, FileSource, PartSource
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import OCI_LAYER_GZIP
+from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.progress import Outcome
 from layerkit.spec.model import ImageSpec, Spec
 from tests.progress import Recorded
@@ -46,6 +47,12 @@ async def build(builder: Builder, spec: Spec) -> tuple[BuiltImage, list[Outcome]
     (result,) = await replace(builder, progress=progress).build([image])
     outcomes = [outcome for found in progress.outcomes.values() for outcome in found]
     return result.images[0], outcomes, sum(progress.advanced.values())
+
+
+def files(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """What would show that somebody wrote to a file of the folder, or wrote it anew."""
+    found = {str(path): path.stat() for path in folder.rglob("*") if path.is_file() and path.parent.name != "leases"}
+    return {path: (status.st_ino, status.st_mtime_ns, status.st_ctime_ns) for path, status in found.items()}
 
 
 @pytest.fixture
@@ -114,6 +121,44 @@ async def test_a_layer_that_the_store_lost_is_made_anew(patient: Builder, load: 
     assert outcomes == [Outcome.DONE]
     assert second.manifest == first.manifest
     assert patient.store.is_here(layer)
+
+
+async def test_a_layer_that_was_cut_short_in_the_store_is_made_anew(patient: Builder, load: Load, tree: Path) -> None:
+    first, *_ = await build(patient, load(SPEC))
+    layer = first.image.layers[0]
+    os.truncate(patient.store.path_of(layer.digest), layer.size - 1)
+    _, outcomes, _ = await build(patient, load(SPEC))
+    assert outcomes == [Outcome.DONE]
+    assert patient.store.size_of(layer.digest) == layer.size
+
+
+async def test_where_nothing_has_changed_nothing_is_written_to_the_store(
+    patient: Builder, load: Load, tree: Path
+) -> None:
+    repository = patient.store.repository(RepositoryName("web"))
+    image, *_ = await build(patient, load(SPEC))
+    await repository.put_manifest(image.manifest, [Tag("1")])
+    before = files(patient.store.root)
+    image, *_ = await build(patient, load(SPEC))
+    await repository.put_manifest(image.manifest, [Tag("1")])
+    assert files(patient.store.root) == before
+
+
+@pytest.mark.parametrize("name", ["config", "manifest"])
+async def test_a_damaged_config_or_manifest_is_made_whole(patient: Builder, load: Load, tree: Path, name: str) -> None:
+    first, *_ = await build(patient, load(SPEC))
+    raw = getattr(first.image, name).raw
+    path = patient.store.path_of(Digest.of(raw))
+    path.write_bytes(bytes(len(raw)))
+    await build(patient, load(SPEC))
+    assert path.read_bytes() == raw
+
+
+@pytest.mark.parametrize(("ctime_ns", "expected"), [(5 * 10**9, True), (5 * 10**9 + 1, False)])
+def test_a_ctime_that_a_file_system_made_up_is_not_counted_on(ctime_ns: int, *, expected: bool) -> None:
+    source = FileSource(path="/a", size=1, mtime_ns=1, ctime_ns=ctime_ns, device=1, inode=1)
+    entry = Entry(path="a", type=EntryType.FILE, mode=0o644, source=source)
+    assert is_racy([entry], 10**12) is expected
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"descriptor": 1}', b"\xff" * 100])
