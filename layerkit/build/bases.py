@@ -25,7 +25,7 @@ from layerkit.image.image import Image
 from layerkit.image.select import choose_platform
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_layer
-from layerkit.layer.read import decompress
+from layerkit.layer.read import DEFAULT_LIMITS, Limits, decompress
 from layerkit.oci.config import MAX_SIZE, ImageConfig
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
@@ -84,6 +84,7 @@ class Bases:
     spool: Path
     progress: Progress
     rootfs: RootfsImporter
+    limits: Limits = DEFAULT_LIMITS
     siblings: Mapping[tuple[RepositoryName, str], Sibling] = field(default_factory=lambda: MappingProxyType({}))
     _resolved: dict[tuple[Base, str], BaseImage] = field(default_factory=dict)
     _donors: dict[tuple[Base, str], Donor] = field(default_factory=dict)
@@ -217,7 +218,7 @@ class Bases:
     def _read_headers(self, layer: Descriptor, diff_id: Digest) -> LayerIndex:
         try:
             with self.store.path_of(layer.digest).open("rb") as file:
-                index = index_layer(file, layer.media_type, diff_id)
+                index = index_layer(file, layer.media_type, diff_id, limits=self.limits)
         except FileNotFoundError:
             # None but these are left where they are without a note of where that is.
             raise LayerError(
@@ -246,7 +247,7 @@ class Bases:
         descriptor = layer.descriptor
         try:
             with self.store.path_of(descriptor.digest).open("rb") as file:
-                layer.picked.fill(decompress(file, descriptor.media_type), self.spool)
+                layer.picked.fill(decompress(file, descriptor.media_type, self.limits), self.spool)
         except LayerError as error:
             raise LayerError(f"layer {descriptor.digest} of {label}: {error}") from error
         except FileNotFoundError:

@@ -32,6 +32,7 @@ from layerkit.image.configure import configure
 from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
 from layerkit.layer.compress import LEVELS, Compression, find_codec
 from layerkit.layer.entry import MAX_MTIME, Entry
+from layerkit.layer.read import DEFAULT_LIMITS, Limits
 from layerkit.layer.write import WrittenLayer
 from layerkit.oci.digest import Digest
 from layerkit.oci.manifest import ImageIndex, Manifest
@@ -103,7 +104,7 @@ class Builder:
     `open_registry` reaches the registry of a reference, `open_url` what is fetched. `cache` is a folder for what can be
     made again; without `is_cached` nothing in it is believed. `source_date_epoch` bounds the times that a spec takes
     from its sources. `threads` compress a layer, by default as many as there are CPUs, and folders are read as they
-    come or `backwards`: neither changes a byte.
+    come or `backwards`: neither changes a byte. `limits` are of what others made; `clock` is the Packer's.
     """
 
     store: Store
@@ -114,6 +115,7 @@ class Builder:
     source_date_epoch: int | None = None
     threads: int | None = None
     backwards: bool = False
+    limits: Limits = DEFAULT_LIMITS
     progress: Progress = SILENT
     clock: Callable[[], int] = time.time_ns
 
@@ -169,7 +171,9 @@ class _Run:
                 codec=find_codec(Compression.GZIP).record,
                 write=self._packer.pack_rootfs,
                 has=self._has,
+                limits=builder.limits,
             ),
+            limits=builder.limits,
             siblings=self._siblings,
         )
         self._fetches = Fetches(
@@ -180,6 +184,7 @@ class _Run:
                 is_trusted=builder.is_cached,
             ),
             builder.cache / "spool",
+            builder.limits,
         )
 
     async def build(self, image: ImageSpec) -> BuildResult:

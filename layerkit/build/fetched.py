@@ -10,6 +10,7 @@ from layerkit.build.filesystem import Filesystem, OpenTar
 from layerkit.build.inputs import Fetched
 from layerkit.layer import zip as zip_archive
 from layerkit.layer.errors import LayerError
+from layerkit.layer.read import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import FileSource
 from layerkit.layer.spool import open_tar
 from layerkit.oci.digest import Digest
@@ -23,6 +24,7 @@ class Fetches:
 
     fetcher: Fetcher
     spool: Path
+    limits: Limits = DEFAULT_LIMITS
     _files: dict[tuple[str, Digest | None], tuple[Path, Digest]] = field(default_factory=dict)
     _archives: dict[Digest, Filesystem] = field(default_factory=dict)
 
@@ -55,7 +57,7 @@ class Fetches:
             start = file.read(4)
             file.seek(0)
             is_zip = start in zip_archive.MAGIC
-            index, contents = (zip_archive.open_zip if is_zip else open_tar)(file, self.spool)
+            index, contents = (zip_archive.open_zip if is_zip else open_tar)(file, self.spool, self.limits)
         filesystem = Filesystem()
         filesystem.add(index.entries, OpenTar(contents))
         return filesystem

@@ -20,6 +20,7 @@ from layerkit.build.taken import CAPABILITY
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.read import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import Contents, PartSource
 from layerkit.layer.spool import open_tar
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
@@ -46,6 +47,7 @@ class RootfsImporter:
     codec: str
     write: Callable[[tuple[Entry, ...]], WrittenLayer]
     has: Callable[[Digest], bool]
+    limits: Limits = DEFAULT_LIMITS
 
     def bring(self, path: Path) -> RootfsLayer:
         """The layer of the tar at `path`, in the store. Raises LayerError, which names the tar."""
@@ -54,7 +56,7 @@ class RootfsImporter:
                 key = self._key_of(Digest.from_hash(hashlib.file_digest(file, "sha256")))
                 known = self.records.find(key)
                 if known is None or not self.has(known.descriptor.digest):
-                    index, contents = open_tar(file, self.spool)
+                    index, contents = open_tar(file, self.spool, self.limits)
                     if not index.entries:
                         raise LayerError("there is nothing in it: name a tar of a root file system")
                     tree = FileTree.of([index])

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ class PlatformType(click.ParamType[Platform]):
 @click.option("--check-repro", is_flag=True, help="Build twice in different conditions, and compare.")
 @click.option("--second-time", is_flag=True, hidden=True)
 @click.option("--no-cache", is_flag=True, help="Believe nothing that an earlier build has remembered.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Take more of bases and archives than usual, by a limit that an error names.",
+)
 @click.option("--metadata-file", type=click.Path(path_type=Path), metavar="FILE", help="Write what was built, as JSON.")
 @click.option("--iidfile", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest of the one image.")
 @access_options
@@ -105,6 +113,7 @@ def build(
     check_repro: bool,
     second_time: bool,
     no_cache: bool,
+    limits: tuple[str, ...],
     metadata_file: Path | None,
     iidfile: Path | None,
     access: Access,
@@ -138,7 +147,13 @@ def build(
         flag = "-t" if tags else "--iidfile" if iidfile else f"-o {named.text}" if named else ""
         raise click.UsageError(f"{flag} is for one image, and {len(wanted)} are built: name the one.")
     references = {image.name: _references(image, tags, push=push) for image in wanted}
-    builder = make_builder(access, StepLog(output, verb="pulled"), is_cached=not no_cache, backwards=second_time)
+    builder = make_builder(
+        access,
+        StepLog(output, verb="pulled"),
+        is_cached=not no_cache,
+        backwards=second_time,
+        limits=_parse_limits(limits),
+    )
     if check:
         _check(builder, file, selected, output)
         return
@@ -264,3 +279,16 @@ def parse_variables(variables: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"--var {variable}: expected NAME=VALUE.")
         pairs[name] = value
     return pairs
+
+
+def _parse_limits(limits: tuple[str, ...]) -> dict[str, int]:
+    from layerkit.layer.read import Limits  # noqa: PLC0415 - few builds need others
+
+    known = [field.name for field in fields(Limits)]
+    parsed = {}
+    for limit in limits:
+        name, _, number = limit.partition("=")
+        if name not in known or not (number.isascii() and number.isdigit() and len(number) <= 15):
+            raise click.UsageError(f"--limit {limit}: expected NAME=NUMBER, and one of the names {', '.join(known)}.")
+        parsed[name] = int(number)
+    return parsed

@@ -2,11 +2,12 @@
 
 import os
 import platform
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -223,9 +224,20 @@ async def open_url(url: str, offset: int = 0, version: str = "", access: Access 
         yield answer
 
 
-def make_builder(access: Access, progress: Progress, *, is_cached: bool = True, backwards: bool = False) -> "Builder":
-    """The builder into the local store; one that goes `backwards` works in one thread as well."""
+def make_builder(
+    access: Access,
+    progress: Progress,
+    *,
+    is_cached: bool = True,
+    backwards: bool = False,
+    limits: Mapping[str, int] = MappingProxyType({}),
+) -> "Builder":
+    """The builder into the local store; one that goes `backwards` works in one thread as well.
+
+    `limits` of what others made are those that are not the usual ones, by the names of `layer.read.Limits`.
+    """
     from layerkit.build.builder import Builder  # noqa: PLC0415 - most commands build nothing
+    from layerkit.layer.read import Limits  # noqa: PLC0415
 
     return Builder(
         store=open_store(access),
@@ -236,6 +248,7 @@ def make_builder(access: Access, progress: Progress, *, is_cached: bool = True, 
         source_date_epoch=source_date_epoch(),
         backwards=backwards,
         threads=1 if backwards else None,
+        limits=Limits(**limits),
         progress=progress,
     )
 

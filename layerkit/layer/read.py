@@ -98,7 +98,10 @@ class Header(NamedTuple):
 
 def exceeds(limits: Limits, name: str, what: str) -> LayerError:
     """What to raise where `what` is above the limit of that name."""
-    return LayerError(f"{what}, above the limit `{name}` of {getattr(limits, name)}: raise it if you trust its origin")
+    return LayerError(
+        f"{what}, above the limit `{name}` of {getattr(limits, name)}: whoever trusts where it is from can raise that "
+        f"(layerkit build --limit {name}=NUMBER)"
+    )
 
 
 def decompress(file: BinaryIO, media_type: str, limits: Limits = DEFAULT_LIMITS) -> Generator[bytes, None, None]:

@@ -1,5 +1,6 @@
 """`layerkit build`: its options, what it prints, and what is in the store and in `-o` afterwards."""
 
+import gzip
 import json
 import os
 import re
@@ -447,3 +448,22 @@ class TestArchives:
             with tarfile.open(tmp_path / name) as archive:
                 index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
             assert index["manifests"][0]["annotations"]["io.containerd.image.name"] == tag
+
+
+def test_a_limit_can_be_raised_by_who_trusts(layerkit: LayerkitProcess, tmp_path: Path) -> None:
+    """LAYERS, S5: "Bomb limits: per-layer uncompressed maximum (configurable ...)"."""
+    (tmp_path / "rootfs.tar.gz").write_bytes(gzip.compress(make_tar(file("zeros", bytes(120 * 2**20)))))
+    (tmp_path / "layerkit.yaml").write_text("name: a\nfrom: tar:rootfs.tar.gz\n")
+    refused = layerkit("build", cwd=tmp_path, check=False)
+    assert refused.code == 1
+    assert "above the limit `ratio` of 1000" in refused.stderr
+    assert "layerkit build --limit ratio=NUMBER" in refused.stderr
+    layerkit("build", "--limit", "ratio=2000", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("limit", ["ratio", "ratio=many", "rate=3", "=3", "ratio=-1"])
+def test_a_limit_that_is_none_is_wrong_usage(layerkit: LayerkitProcess, tmp_path: Path, limit: str) -> None:
+    (tmp_path / "layerkit.yaml").write_text("name: a\nfrom: scratch\n")
+    refused = layerkit("build", "--limit", limit, cwd=tmp_path, check=False)
+    assert refused.code == 2
+    assert f"--limit {limit}: expected NAME=NUMBER" in refused.stderr
