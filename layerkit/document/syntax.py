@@ -23,6 +23,8 @@ _PLAIN: Final = (
     ("found unknown escape character", 'unknown \\ escape within "double quotes"', "write \\\\ for a \\"),
     ("found invalid Unicode character escape", "this escape stands for no character", "check its digits"),
     ("did not find expected node content", "expected a value", "quote a text that begins with a special character"),
+    # libyaml from 0.2.6 on, which counts to 1000 before anybody hears of it.
+    ("exceeded maximum nesting depth", "far too many levels of nesting", ""),
     ("found incompatible YAML document", "not a version of YAML that is known", "remove the %YAML line"),
 )
 

@@ -128,7 +128,11 @@ def test_aliases_cannot_multiply_without_end() -> None:
 
 
 def test_nesting_has_an_end() -> None:
-    assert refuse("[" * 100_000) == [(f"f.yaml:1:{MAX_DEPTH + 1}: more than {MAX_DEPTH} levels of nesting", "")]
+    assert refuse("[" * 500) == [(f"f.yaml:1:{MAX_DEPTH + 1}: more than {MAX_DEPTH} levels of nesting", "")]
+    # libyaml may give up before we do.
+    ((place_and_message, hint),) = refuse("[" * 100_000)
+    assert "levels of nesting" in place_and_message
+    assert hint == ""
     parse_document("[" * MAX_DEPTH + "]" * MAX_DEPTH, "f.yaml")
 
 
