@@ -28,6 +28,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "tag": ("layerkit.cli.tag", "tag", "Give an image of the local store another name."),
     "rm": ("layerkit.cli.rm", "rm", "Remove images."),
     "prune": ("layerkit.cli.prune", "prune", "Free what no image of the local store needs."),
+    "cache": ("layerkit.cli.cache", "cache", "Show or free what builds remember."),
     "login": ("layerkit.cli.login", "login", "Log in to a registry."),
     "logout": ("layerkit.cli.logout", "logout", "Forget the login of a registry."),
     "images": ("layerkit.cli.images", "images", "List the images of the local store."),
@@ -40,7 +41,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "completion": ("layerkit.cli.completion", "completion", "Print the completions of a shell."),
 }
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Build images": ("init", "build", "plan", "explain", "lock", "schema"),
+    "Build images": ("init", "build", "plan", "explain", "lock", "cache", "schema"),
     "Look into images": ("images", "inspect", "ls", "history", "diff"),
     "Move images": ("push", "pull", "copy", "save", "load", "tag", "rm", "prune", "login", "logout"),
     "Run a registry": ("registry",),

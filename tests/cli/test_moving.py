@@ -169,6 +169,15 @@ class TestStore:
         assert (freed["manifests"], list(freed)) == (1, ["manifests", "blobs", "size"])
         assert layerkit("prune").stdout == "freed 0 B: 0 manifests, 0 blobs\n"
 
+    def test_the_cache_is_shown_and_freed(self, layerkit: LayerkitProcess, tmp_path: Path) -> None:
+        layerkit("cache", "prune", "--downloads")
+        (tmp_path / "layerkit.yaml").write_text("from: scratch\nlayers: [{copy: [{content: x, dest: /x}]}]\n")
+        layerkit("build", cwd=tmp_path)
+        assert json.loads(layerkit("cache", "ls", "--format", "json").stdout)["layers"]["files"] == 1
+        assert layerkit("cache", "ls").stdout.split()[:5] == ["KIND", "FILES", "SIZE", "layers", "1"]
+        assert layerkit("cache", "prune").stdout.endswith(": 1 file\n")
+        assert json.loads(layerkit("cache", "prune", "--format", "json").stdout) == {"files": 0, "size": 0}
+
     def test_a_registry_removes_tags_and_images(
         self, layerkit: LayerkitProcess, images: dict[str, str], registry: RegistryProcess
     ) -> None:

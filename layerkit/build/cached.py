@@ -1,0 +1,74 @@
+"""What is cached: the files of the cache by what they are for, and the way to be rid of them. Blocking.
+
+All of it can be made again. A record or an index that is gone is missed by nobody: whoever has it open reads on,
+whoever comes later makes it anew. A download may be waited for by a build that has planned with it: it is freed only
+where that is asked for. Beginnings of files, which others may be at work on, and what is not known stay.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+
+class Kind(StrEnum):
+    LAYERS = "layers"
+    HEADERS = "headers"
+    ROOTFS = "rootfs"
+    DOWNLOADS = "downloads"
+
+
+RECORDS: Final = (Kind.LAYERS, Kind.HEADERS, Kind.ROOTFS)
+"""What may go at any time, beside running builds too."""
+
+_FOLDERS: Final = {"layers": Kind.LAYERS, "headers": Kind.HEADERS, "rootfs": Kind.ROOTFS, "fetch": Kind.DOWNLOADS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """`files` is a count, `size` is in bytes."""
+
+    files: int = 0
+    size: int = 0
+
+
+def measure(folder: Path) -> dict[Kind, Amount]:
+    """What the cache in `folder` has of each kind, of this version and of others."""
+    return {kind: _add_up(size for _, size in _iter_files(folder, kind)) for kind in Kind}
+
+
+def free(folder: Path, kinds: Iterable[Kind]) -> Amount:
+    """Remove all of these kinds from the cache in `folder`; returned is what is gone. Raises OSError."""
+    gone = []
+    for kind in kinds:
+        for path, size in _iter_files(folder, kind):
+            with suppress(FileNotFoundError):
+                path.unlink()
+                gone.append(size)
+    return _add_up(gone)
+
+
+def _iter_files(folder: Path, kind: Kind) -> Iterator[tuple[Path, int]]:
+    for name in _names(folder):
+        # `layers-1`: the version of the format comes after the name.
+        if _FOLDERS.get(name.partition("-")[0]) is not kind or (folder / name).is_symlink():
+            continue
+        for file in _names(folder / name):
+            path = folder / name / file
+            with suppress(FileNotFoundError):
+                if not file.startswith(".") and path.is_file() and not path.is_symlink():
+                    yield path, path.stat().st_size
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _add_up(sizes: Iterable[int]) -> Amount:
+    found = list(sizes)
+    return Amount(files=len(found), size=sum(found))
