@@ -18,7 +18,6 @@ from layerkit.build.headers import HeaderCache
 from layerkit.build.pick import Donor
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.together import run_together
-from layerkit.content.archive import open_archive
 from layerkit.content.layout import Layout
 from layerkit.content.store import Store
 from layerkit.image.image import Image
@@ -148,6 +147,8 @@ class Bases:
 
     async def _resolve_archive(self, base: ArchiveBase, platform: Platform) -> BaseImage:
         label = f"{base.format}:{base.path}"
+        from layerkit.content.archive import open_archive  # noqa: PLC0415 - few bases are archives
+
         async with open_archive(base.path) as archive:
             reader = archive.repository(RepositoryName(""))
             if base.reference is None:

@@ -267,12 +267,20 @@ class _Run:
             self._store.write_blob(write, lambda digest: digest)
 
 
-_Key = tuple[str, tuple[Entry, ...]]
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Layers of the same key have the same bytes."""
+
+    compression: str
+    entries: tuple[Entry, ...]
+
+    def __hash__(self) -> int:
+        # Those of all entries would take longer than to look at the files. Layers of one key are mostly the same value.
+        return hash((self.compression, len(self.entries)))
 
 
 def _key(one: Prepared, planned: PlannedLayer) -> _Key:
-    """Layers of the same key have the same bytes."""
-    return str(one.spec.compression), planned.entries
+    return _Key(str(one.spec.compression), planned.entries)
 
 
 def _origins(spec: Spec) -> list[Base]:

@@ -7,11 +7,12 @@ out coming back (gitignore(5)). Who walks asks of each folder before what is in 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Self
-
-import pathspec
+from typing import TYPE_CHECKING, Final, Self
 
 from layerkit.oci.digest import shorten
+
+if TYPE_CHECKING:
+    import pathspec
 
 _END: Final = "/\0"
 """At the end of a pattern and of a path. No name has a NUL, so that a pattern matches the path itself or not at all.
@@ -24,7 +25,7 @@ asks the other patterns of each file.
 @dataclass(slots=True)
 class _Rule:
     text: str
-    pattern: pathspec.Pattern
+    pattern: "pathspec.Pattern"
     is_exception: bool
     is_for_folders: bool
     has_matched: bool = False
@@ -45,6 +46,8 @@ class _Rule:
             path += "/*"  # All in a folder, and not the folder.
         # A slash at the beginning or within is what binds a pattern to the source's own folder.
         path = path if "/" in path else f"**/{path}"
+        import pathspec  # noqa: PLC0415 - few copies exclude anything
+
         try:
             (compiled,) = pathspec.GitIgnoreSpec.from_lines([path + _END]).patterns
         except ValueError as error:

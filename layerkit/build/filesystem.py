@@ -7,7 +7,7 @@ is taken out of its layer when it is known what that is. Blocking.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple, Protocol
 
 from layerkit.layer.entry import ROOT, Entry, EntryType
@@ -65,14 +65,18 @@ class OpenTar:
         return PartSource(self.contents, entry.offset, entry.size)
 
 
-@dataclass(frozen=True, slots=True)
 class PlannedLayerContents:
     """A layer that is yet to be written."""
 
-    entries: Mapping[str, Entry]
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    @cached_property
+    def _by_path(self) -> dict[str, Entry]:
+        return {entry.path: entry for entry in self._entries}
 
     def source(self, entry: IndexedEntry) -> Source:
-        source = self.entries[entry.path].source
+        source = self._by_path[entry.path].source
         if source is None:
             raise LayerError(f"/{entry.path} is no file")
         return source
@@ -82,9 +86,18 @@ class Filesystem:
     """The layers of `tree`, the lowest first, have their contents in `layers`."""
 
     def __init__(self) -> None:
-        self.tree = FileTree()
         self.layers: list[LayerContents] = []
-        self._entries: list[Sequence[IndexedEntry]] = []
+        self._tree = FileTree()
+        self._entries: list[Callable[[], Sequence[IndexedEntry]]] = []
+        self._in_tree = 0
+        """How many of the layers are in the tree by now."""
+
+    @property
+    def tree(self) -> FileTree:
+        while self._in_tree < len(self._entries):
+            self._in_tree += 1
+            self._tree.add(self._entries[self._in_tree - 1]())
+        return self._tree
 
     @classmethod
     def of(cls, layers: Sequence[tuple[Descriptor, LayerIndex]]) -> "Filesystem":
@@ -96,7 +109,12 @@ class Filesystem:
 
     def add(self, entries: Sequence[IndexedEntry], contents: LayerContents) -> None:
         """Put one more layer on top. Raises LayerError; the file system is of no use then."""
-        self.tree.add(entries)
+        self.add_later(lambda: entries, contents)
+        _ = self.tree
+
+    def add_later(self, entries: Callable[[], Sequence[IndexedEntry]], contents: LayerContents) -> None:
+        """Like `add`, but only once somebody looks: on the last layer of most images nobody builds, and the headers of
+        a hundred thousand files are as large as all else that is known of them."""
         self.layers.append(contents)
         self._entries.append(entries)
 
@@ -104,7 +122,7 @@ class Filesystem:
         """Another one of the same layers, to put others on."""
         filesystem = Filesystem()
         for entries, contents in zip(self._entries, self.layers, strict=True):
-            filesystem.add(entries, contents)
+            filesystem.add_later(entries, contents)
         return filesystem
 
     def source(self, path: str) -> Source:

@@ -92,13 +92,13 @@ _Item = Copy | Content | Fetch | Directory | Symlink
 class _Planned(NamedTuple):
     """An entry on its way into a layer. `is_declared` is a folder whose attributes the spec sets."""
 
-    taken: Taken
-    position: Position
+    entry: Entry
+    provenance: Provenance
     is_declared: bool = False
 
     @property
-    def entry(self) -> Entry:
-        return self.taken.entry
+    def position(self) -> Position:
+        return self.provenance.position
 
 
 class _Planner:
@@ -152,15 +152,17 @@ class _Planner:
                 _add_parents(entries, path, self._below.tree)
             except LayerError as error:
                 raise self._spec.problem(found.position, str(error)) from error
-        provenance = {path: Provenance(found.taken.origin, found.position) for path, found in planned.items()}
-        made = dict(entries)
+        provenance = {path: found.provenance for path, found in planned.items()}
+        self._warn_of_modes(layer, planned)
+        # What is not needed goes at once: all of it together is what a build of many files has at its peak.
+        del planned
+        made = dict(entries) if removed else {}
         for path, (subtree, position, text) in removed.items():
             for hidden in hidden_paths(path, subtree, made):
                 entry = whiteout(hidden)
                 entries[entry.path] = entry
                 provenance[entry.path] = Provenance(f"remove {text}", position)
                 _add_parents(entries, hidden, self._below.tree)
-        self._warn_of_modes(layer, planned)
         self._add(layer.name, _describe(layer), entries.values(), provenance, layer.position)
 
     def _add(
@@ -176,9 +178,7 @@ class _Planner:
         except LayerError as error:
             raise self._spec.problem(position, str(error)) from error
         self._layers.append(PlannedLayer(name=name, created_by=created_by, entries=arranged, provenance=provenance))
-        self._below.add(
-            [indexed(entry) for entry in arranged], PlannedLayerContents({entry.path: entry for entry in arranged})
-        )
+        self._below.add_later(lambda: [indexed(entry) for entry in arranged], PlannedLayerContents(arranged))
 
     def _remove(self, layer: Layer) -> dict[str, tuple[Subtree, Position, str]]:
         """Take what the layer removes out of what is below; by path, with where and how the spec says so."""
@@ -203,7 +203,11 @@ class _Planner:
         marks = self._marks(item)
         match item:
             case Copy(origin=None):
-                yield from self._context.copy(item, marks)
+                found = self._context.copy(item, marks)
+                found.reverse()
+                while found:
+                    # Each is let go once it is planned.
+                    yield found.pop()
             case Copy(origin=origin):
                 assert origin is not None  # noqa: S101 - mypy does not narrow by the case above
                 yield from pick(item, self._inputs.donors[origin], marks, self._warnings)
@@ -255,7 +259,7 @@ class _Planner:
             self._warnings.append(f"{item.position}: /{entry.path} is copied twice in one layer: the later one wins")
         if taken.identity is not None and entry.type is EntryType.FILE:
             self._warn_of_attributes(entry, taken.identity, item.position)
-        planned[entry.path] = _Planned(Taken(entry, taken.origin, taken.identity), item.position, is_declared)
+        planned[entry.path] = _Planned(entry, Provenance(taken.origin, item.position), is_declared)
 
     def _warn_of_attributes(self, entry: Entry, identity: tuple[str, int], position: Position) -> None:
         if self._below.identity(entry.path) == identity:

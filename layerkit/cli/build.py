@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,9 +21,6 @@ from layerkit.cli.environment import (
     source_date_epoch,
 )
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
-from layerkit.cli.outputs import Place, load_results, parse_place, write_place
-from layerkit.cli.push import push_image
-from layerkit.cli.repro import build_again, find_differences
 from layerkit.cli.results import describe_metadata, describe_result
 from layerkit.content.store import Store
 from layerkit.oci.platform import Platform, parse_platform
@@ -37,6 +34,9 @@ from layerkit.oci.reference import (
 )
 from layerkit.spec.load import DEFAULT_FILE, load_file
 from layerkit.spec.model import ImageSpec, SpecFile
+
+if TYPE_CHECKING:
+    from layerkit.cli.outputs import Place
 
 
 class PlatformType(click.ParamType[Platform]):
@@ -131,7 +131,7 @@ def build(
     layerkit build --check                                  only see whether all is right
     """
     _refuse_folder(name for name in names if "/" in name or name in {".", ".."})
-    places = [parse_place(text) for text in outputs]
+    places = _parse_places(outputs)
     file = load_file(
         path,
         variables=parse_variables(variables),
@@ -166,6 +166,8 @@ def build(
     if check_repro:
         arguments = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
         arguments += [text for platform in platforms for text in ("--platform", str(platform))]
+        from layerkit.cli.repro import build_again  # noqa: PLC0415 - see _parse_places
+
         _compare(described, build_again(builder, selected, arguments, access), output)
     asyncio.run(_deliver(builder.store, results, references, places, output, push=push, load=load, access=access))
     _keep_records(Path(path), results, output)
@@ -179,6 +181,15 @@ def build(
         output.answer("\n".join(result.manifest.digest for result in results))
 
 
+def _parse_places(outputs: Sequence[str]) -> "list[Place]":
+    if not outputs:
+        # A build that changes nothing takes little longer than its imports: what few of them need waits until then.
+        return []
+    from layerkit.cli.outputs import parse_place  # noqa: PLC0415
+
+    return [parse_place(text) for text in outputs]
+
+
 def _keep_records(path: Path, results: Sequence[BuildResult], output: Output) -> None:
     records = Records(data_folder() / "builds")
     try:
@@ -190,6 +201,8 @@ def _keep_records(path: Path, results: Sequence[BuildResult], output: Output) ->
 
 
 def _compare(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], output: Output) -> None:
+    from layerkit.cli.repro import find_differences  # noqa: PLC0415 - see _parse_places
+
     differences = list(find_differences(first, second))
     if differences:
         raise click.ClickException("not reproducible:\n" + "\n".join(f"  {difference}" for difference in differences))
@@ -210,7 +223,7 @@ async def _deliver(
     store: Store,
     results: Sequence[BuildResult],
     references: Mapping[RepositoryName, tuple[Reference, ...]],
-    places: Sequence[Place],
+    places: "Sequence[Place]",
     output: Output,
     *,
     push: bool,
@@ -225,11 +238,15 @@ async def _deliver(
             repository = store.repository(RepositoryName(reference.name))
             await repository.put_manifest(result.manifest, [_tag(reference)])
             output.note(f"tagged {reference}")
+    if places or load:
+        from layerkit.cli.outputs import load_results, write_place  # noqa: PLC0415 - see _parse_places
     for place in places:
         await write_place(store, place, results, references, host_platform(), output)
     if load:
         await load_results(store, results, references, host_platform(), output)
     if push:
+        from layerkit.cli.push import push_image  # noqa: PLC0415 - see _parse_places
+
         for result in results:
             for reference in references[result.spec.name]:
                 await push_image(store, reference, output, access)

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage or a wrong spec, 130 interrupted.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -47,6 +48,8 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Run a registry": ("registry",),
 }
 """What the list of commands is grouped by; what is in none comes last."""
+_ALLOCATIONS: Final = 50_000
+"""Between two collections of what is in cycles; Python's own number is 700."""
 
 
 class _Commands(click.Group):
@@ -57,6 +60,9 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, attribute, _ = _COMMANDS[cmd_name]
+        if module.startswith("layerkit."):
+            # A registry runs for long, all else makes values without cycles and ends: imports, the plan of many files.
+            gc.set_threshold(_ALLOCATIONS)
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
