@@ -18,6 +18,7 @@ import click
 from layerkit.cli.display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from layerkit.cli.voice import ReaderGone, Voice, is_terminal, one_line, printable, wants_colour
 from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.manifest import Manifest
 from layerkit.progress import Activity, Outcome, Step
 from layerkit.sizes import format_size
 
@@ -177,6 +178,14 @@ def format_json(value: object) -> str:
         # Names of files need be no UTF-8, nor need a terminal know it.
         return json.dumps(value, indent=2)
     return text
+
+
+def format_manifest(name: str, manifest: Manifest, form: str) -> str:
+    """What was moved: its digest, or with `form` json an object of `name`, `mediaType`, `digest` and `size`."""
+    if form != "json":
+        return manifest.digest
+    found = manifest.descriptor
+    return format_json({"name": name, "mediaType": found.media_type, "digest": found.digest, "size": found.size})
 
 
 def format_rows(rows: Iterable[Sequence[str]], *, right: Iterable[int] = (), gap: int = 2) -> list[str]:

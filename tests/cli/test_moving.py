@@ -254,3 +254,16 @@ class TestSaveAndLoad:
         done = layerkit("load", "-i", tmp_path / "x.tar", check=False)
         assert (done.code, done.stdout, "Traceback" in done.stderr) == (1, "", False)
         assert str(tmp_path / "x.tar") in done.stderr
+
+
+def test_push_and_pull_say_what_they_moved(
+    images: dict[str, str], registry: RegistryProcess, layerkit: LayerkitProcess
+) -> None:
+    name = f"{registry.address}/moved:1"
+    layerkit("copy", f"oci:{images['root']}:single", f"store:{name}")
+    expected = {"name": name, "mediaType": MANIFEST, "digest": images["single"]}
+    for command in ("push", "pull"):
+        shown = json.loads(layerkit(command, name, "--format", "json").stdout)
+        assert shown == {**expected, "size": shown["size"]}
+        assert shown["size"] > 0
+        assert layerkit(command, name).stdout == f"{images['single']}\n"
