@@ -51,7 +51,8 @@ async def _inspect(image: Where, look: Look) -> "_Shown":
 
 async def _read(found: Found, look: Look) -> "_Shown":
     repository = found.repository
-    manifest = await repository.get_manifest(found.target)
+    with found.sought():
+        manifest = await repository.get_manifest(found.target)
     if look.platform is not None and isinstance(manifest.document, ImageIndex):
         chosen = choose_platform(manifest.document, look.platform, name=found.name)
         manifest = await repository.get_manifest(chosen.digest)

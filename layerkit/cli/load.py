@@ -47,7 +47,11 @@ def load(*, path: Path, name: Reference | None, output: Output) -> None:
         with tempfile.NamedTemporaryFile() as spool:
             shutil.copyfileobj(sys.stdin.buffer, spool)
             spool.flush()
-            names = asyncio.run(_load(Path(spool.name), "stdin", name, output))
+            try:
+                names = asyncio.run(_load(Path(spool.name), "stdin", name, output))
+            except OCIError as error:
+                # The file has another name to us than to whoever sent it.
+                raise OCIError(error.message.replace(spool.name, "stdin"), details=error.details) from error
     else:
         names = asyncio.run(_load(path, str(path), name, output))
     output.answer("\n".join(names))
@@ -58,23 +62,25 @@ async def _load(path: Path, label: str, name: Reference | None, output: Output) 
     log = StepLog(output, verb="loaded")
     output.note(f"loading {label}")
     if await asyncio.to_thread(path.is_dir):
-        names = await _load_all(Layout(path), store, name, log)
+        names = await _load_all(Layout(path), store, name, log, label)
     else:
         async with open_archive(path) as archive:
-            names = await _load_all(archive, store, name, log)
+            names = await _load_all(archive, store, name, log, label)
     output.note(f"loaded {label}: {log.summary()}")
     return names
 
 
-async def _load_all(listing: Layout | Archive, store: Store, name: Reference | None, log: Progress) -> list[str]:
+async def _load_all(
+    listing: Layout | Archive, store: Store, name: Reference | None, log: Progress, label: str
+) -> list[str]:
     source = listing.repository(RepositoryName(""))
     entries = listing.entries()
     if not entries:
-        raise OCIError(f"{listing.place} holds no image")
+        raise OCIError(f"{label} holds no image")
     if name is not None:
         images = {entry.digest: entry for entry in entries if entry.annotations} or {e.digest: e for e in entries}
         if len(images) != 1:
-            raise click.UsageError(f"-t names one image, and {listing.place} holds {len(images)}.")
+            raise click.UsageError(f"-t names one image, and {label} holds {len(images)}.")
     loaded: dict[str, None] = {}
     for entry in entries:
         manifest = await source.get_manifest(entry.digest)

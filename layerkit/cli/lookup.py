@@ -1,7 +1,7 @@
 """Finding the image that a command looks into: in the local store, else in its registry, or where it says."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
@@ -23,7 +23,7 @@ from layerkit.content.layout import Layout
 from layerkit.content.listed import REF_NAME
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, shorten
-from layerkit.oci.errors import ManifestUnknown
+from layerkit.oci.errors import ManifestUnknown, OCIError
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, RepositoryName, Tag, parse_reference, parse_tag_or_digest
 from layerkit.oci.repository import Lister, Reader
@@ -65,6 +65,18 @@ class Found:
     repository: ReadRepository
     target: Tag | Digest
     full: str = ""
+    missed: bool = False
+    """The local store does not have it, so that its registry is asked."""
+
+    @contextmanager
+    def sought(self) -> Iterator[None]:
+        """Whoever mistyped the name of a local image hears of the local store, and not of a registry alone."""
+        try:
+            yield
+        except OCIError as error:
+            if not self.missed:
+                raise
+            raise OCIError(f"{self.name} is not in the local store; at its registry: {error.message}") from error
 
 
 class PlatformType(click.ParamType[Platform]):
@@ -164,7 +176,13 @@ async def _find_reference(reference: Reference, look: Look) -> AsyncIterator[Fou
             return
     async with open_registry(reference, look.access) as registry:
         repository = registry.repository(reference.path)
-        yield Found(name=name, repository=repository, target=reference.target, full=str(reference))
+        yield Found(
+            name=name,
+            repository=repository,
+            target=reference.target,
+            full=str(reference),
+            missed=not look.remote,
+        )
 
 
 @asynccontextmanager
@@ -209,13 +227,15 @@ async def open_image(
 ) -> AsyncIterator[ViewedImage]:
     """The one image, for one platform, that is to be looked into. `spools` are for layers that are read twice."""
     async with find_image(where, look) as found:
-        yield await view_image(
-            found.repository,
-            found.target,
-            name=found.name,
-            wanted=look.platform,
-            host=host_platform(),
-            headers=look.headers,
-            progress=StepLog(output, verb="read"),
-            spools=spools,
-        )
+        with found.sought():
+            viewed = await view_image(
+                found.repository,
+                found.target,
+                name=found.name,
+                wanted=look.platform,
+                host=host_platform(),
+                headers=look.headers,
+                progress=StepLog(output, verb="read"),
+                spools=spools,
+            )
+        yield viewed

@@ -37,6 +37,8 @@ class Place:
 
 
 def parse_place(text: str) -> Place:
+    if text.partition(":")[0] not in {"oci", *ArchiveFormat}:
+        raise click.UsageError(f"-o {text}: {_EXPECTED}.")
     try:
         where = parse_base(text)
     except InvalidValue as error:

@@ -137,6 +137,8 @@ async def write_archive(
 def _refuse_other_files(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise OCIError(f"{path} is no regular file: name another one for the archive")
+    if not path.parent.is_dir():
+        raise OCIError(f"{path.parent} is no folder: make it, or name another one for the archive")
 
 
 class _Plan:

@@ -9,6 +9,7 @@ file means nothing any more. Two rules make it safe:
   gone, and who writes a lease shares that lock while he does.
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -44,8 +45,8 @@ class Lease:
             if not new:
                 return
             with readable_errors(str(self._store)), locked_folder(self._store, shared=True):
-                if self._end is None:
-                    self._begin()
+                if self._end is None and not self._begin():
+                    return
                 os.write(self._file, "".join(f"{digest}\n" for digest in new).encode())
             self._held.update(new)
 
@@ -57,14 +58,22 @@ class Lease:
             self._end = None
             self._held.clear()
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """False where nothing can be written, and so nothing freed."""
         folder = self._store / FOLDER
-        make_folder(folder)
         path = folder / secrets.token_hex(12)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            make_folder(folder)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # Nothing can be freed here, nor written; images can still be looked at.
+            return False
         # Before the store's lock is given back: nobody sees the file without its own lock and takes it for a dead one.
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._end = weakref.finalize(self, _end, path, self._file)
+        return True
 
 
 def _end(path: Path, file: int) -> None:

@@ -302,6 +302,10 @@ def iter_headers(tape: Tape, limits: Limits = DEFAULT_LIMITS) -> Generator[Heade
         block = tape.read(RECORD)
         if len(block) < RECORD or block == _ZEROS:
             if records or names or (block and len(block) < RECORD):
+                if start == 0:
+                    raise _ends_early(
+                        f"at byte {tape.position}, in the midst of its first header: it is no tar, or cut off"
+                    )
                 raise _ends_early(f"at byte {tape.position} of its tar, in the midst of a header")
             if block and tape.read(RECORD) not in {b"", _ZEROS}:
                 raise _broken(start, "one record of zeros stands among the others")

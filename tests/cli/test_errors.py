@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import LayerkitProcess, RegistryProcess
+from tests.programs import LayerkitProcess, RegistryProcess, run_program
 
 GOOD = "from: scratch\nlayers:\n  - copy: [./file:/file]\n"
 
@@ -157,3 +157,57 @@ def test_help_names_every_command(layerkit: LayerkitProcess) -> None:
     for command in ("build", "push", "pull", "images", "inspect", "registry"):
         assert f"  {command} " in out
         assert layerkit(command, "--help").stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("command", ["ls", "inspect", "history"])
+def test_an_image_that_is_neither_here_nor_at_its_registry_is_said_to_be_neither(
+    layerkit: LayerkitProcess, command: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+    done = layerkit(command, f"{address}/mistyped", check=False)
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {address}/mistyped:latest is not in the local store; at its registry: "
+        f"cannot reach registry {address}: connection refused"
+    )
+    done = layerkit(command, "--remote", f"{address}/mistyped", check=False)
+    assert done.stderr.splitlines()[-1] == f"error: cannot reach registry {address}: connection refused"
+
+
+def test_what_cannot_be_an_output_is_told_what_can(layerkit: LayerkitProcess, context: Path) -> None:
+    (context / "layerkit.yaml").write_text(GOOD)
+    for place in ("dir:out", "tar:out.tar", "store:x", "scratch", "out"):
+        done = layerkit("build", "-o", place, cwd=context, check=False)
+        assert done.code == 2
+        assert f"error: -o {place}: expected oci:DIR[:TAG], oci-archive:FILE[:TAG]" in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_named_without_what_is_ours(layerkit: LayerkitProcess, context: Path) -> None:
+    (context / "layerkit.yaml").write_text(GOOD)
+    done = layerkit("build", "-o", "oci-archive:missing/x.tar", cwd=context, check=False)
+    assert done.code == 1
+    assert done.stderr.splitlines()[-1] == "error: missing is no folder: make it, or name another one for the archive"
+
+
+@pytest.mark.parametrize(("sent", "said"), [("", "holds no|is no archive"), ("hello", "it is no tar, or cut off")])
+def test_what_came_by_stdin_is_called_so(layerkit: LayerkitProcess, sent: str, said: str) -> None:
+    done = layerkit("load", stdin=sent, check=False)
+    assert done.code == 1
+    assert re.match(f"error: stdin .*({said})", done.stderr.splitlines()[-1])
+
+
+@pytest.mark.engine
+def test_a_store_that_cannot_be_written_to_can_be_looked_into(layerkit: LayerkitProcess, context: Path) -> None:
+    (context / "layerkit.yaml").write_text(GOOD)
+    layerkit("build", "-t", "web:1", cwd=context)
+    run_program("mount", "--bind", layerkit.data, layerkit.data)
+    try:
+        run_program("mount", "-o", "remount,bind,ro", layerkit.data)
+        assert layerkit("images").stdout.startswith("web:1 ")
+        assert layerkit("ls", "web:1").stdout == "file\n"
+        layerkit("save", "web:1", "-o", context / "web.tar")
+        done = layerkit("build", "-t", "web:2", cwd=context, check=False)
+        assert done.code == 1
+        assert "read-only file system" in done.stderr
+    finally:
+        run_program("umount", "--lazy", layerkit.data)
