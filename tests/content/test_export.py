@@ -287,7 +287,7 @@ class TestWriting:
 
     async def test_a_place_that_cannot_be_written_is_named(self, tmp_path: Path, source: Source) -> None:
         export = await source.plan(await source.named(source.image(LAYER), "acme/web:1"))
-        with pytest.raises(OCIError, match=r"absent failed: no such file"):
+        with pytest.raises(OCIError, match=r"absent is no folder: make it, or name another one for the archive"):
             await write_archive(tmp_path / "absent" / "image.tar", export)
         with pytest.raises(OCIError, match="is no regular file"):
             await write_archive(tmp_path, export)
