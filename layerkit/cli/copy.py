@@ -17,7 +17,7 @@ from layerkit.oci.reference import Reference
     "docker-archive:FILE[:REF]. The digest is printed on stdout, all else on stderr."
 )
 @click.argument("source", type=WhereType(), metavar="SRC")
-@click.argument("destination", type=WhereType(), metavar="DST")
+@click.argument("destination", type=WhereType(is_target=True), metavar="DST")
 @click.option("--platform", type=PlatformType(), metavar="OS/ARCH[/VARIANT]", help="Only this image of an index.")
 @click.option(
     "--referrers/--no-referrers",

@@ -16,7 +16,7 @@ from layerkit.cli.voice import Voice
 from layerkit.content.store import Store
 from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import Platform, parse_platform
-from layerkit.oci.reference import Reference, parse_reference
+from layerkit.oci.reference import Reference, has_explicit_domain, parse_reference
 from layerkit.oci.repository import Registry
 from layerkit.progress import Progress
 
@@ -63,17 +63,27 @@ def source_date_epoch() -> int | None:
 
 
 class ReferenceType(click.ParamType[Reference]):
-    """An image reference on the command line; a wrong one is wrong usage."""
+    """An image reference on the command line; a wrong one is wrong usage.
+
+    What is written to `is_target`, and has to name its registry: nobody means to push to Docker Hub's own images.
+    """
 
     name = "reference"
+
+    def __init__(self, *, is_target: bool = False) -> None:
+        self._is_target = is_target
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
         if isinstance(value, Reference):
             return value
+        text = str(value)
         try:
-            return parse_reference(str(value))
+            reference = parse_reference(text)
         except OCIError as error:
             self.fail(error.message, param, ctx)
+        if self._is_target and not has_explicit_domain(text):
+            self.fail(f"{text} does not name its registry; write HOST/{text}, or {reference}", param, ctx)
+        return reference
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":  # noqa: ARG002
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - for shells alone

@@ -117,11 +117,14 @@ class WhereType(click.ParamType[Where]):
 
     name = "image"
 
+    def __init__(self, *, is_target: bool = False) -> None:
+        self._reference = ReferenceType(is_target=is_target)
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Where:
         if not isinstance(value, str):
             return cast("Where", value)
         if value.partition(":")[0] not in _SCHEMES and value != "scratch":
-            return cast("Where", ReferenceType().convert(value, param, ctx))
+            return cast("Where", self._reference.convert(value, param, ctx))
         from layerkit.document.problem import InvalidValue  # noqa: PLC0415 - see _SCHEMES
         from layerkit.spec.bases import parse_base  # noqa: PLC0415
         from layerkit.spec.model import ArchiveBase, LayoutBase, StoreBase  # noqa: PLC0415
@@ -135,7 +138,7 @@ class WhereType(click.ParamType[Where]):
         return found
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
-        return ReferenceType().shell_complete(ctx, param, incomplete)
+        return self._reference.shell_complete(ctx, param, incomplete)
 
 
 @asynccontextmanager

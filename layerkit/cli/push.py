@@ -14,7 +14,7 @@ from layerkit.transfer import Copy
 
 
 @click.command(epilog="The digest of the image is printed on stdout, all else on stderr.")
-@click.argument("reference", type=ReferenceType(), metavar="REF")
+@click.argument("reference", type=ReferenceType(is_target=True), metavar="REF")
 @access_options
 @format_option
 @output_options

@@ -91,6 +91,14 @@ def test_pushing_wants_a_registry_in_the_name(layerkit: LayerkitProcess, context
         assert "registry" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [("push", "web:1"), ("copy", "store:web:1", "web:2")])
+def test_what_is_written_to_names_its_registry(layerkit: LayerkitProcess, arguments: tuple[str, ...]) -> None:
+    done = layerkit(*arguments, check=False)
+    assert (done.code, done.stdout) == (2, "")
+    name = arguments[-1]
+    assert f"{name} does not name its registry; write HOST/{name}, or docker.io/library/{name}" in done.stderr
+
+
 def test_an_unreachable_registry_is_one_clear_line(layerkit: LayerkitProcess, context: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
