@@ -6,7 +6,7 @@ archive is copied into the store.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from layerkit.image.select import choose_platform
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_layer
 from layerkit.layer.read import DEFAULT_LIMITS, Limits, decompress
+from layerkit.layer.spool import Picked
 from layerkit.oci.config import MAX_SIZE, ImageConfig
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
@@ -236,11 +237,11 @@ class Bases:
             self._donors[key] = Donor(found.label, await self.filesystem(found))
         return self._donors[key]
 
-    async def fill(self, donors: Sequence[Donor]) -> None:
-        """Take what plans want out of the layers of these images."""
-        for donor in donors:
+    async def fill(self, wanted: Container[Picked]) -> None:
+        """Take what plans want out of those layers of the donors that are `wanted`."""
+        for donor in self._donors.values():
             for layer in donor.filesystem.layers:
-                if isinstance(layer, StoredLayer) and not layer.picked.is_filled:
+                if isinstance(layer, StoredLayer) and layer.picked in wanted and not layer.picked.is_filled:
                     await self.store.bring(layer.descriptor.digest)
                     await asyncio.to_thread(self._fill, layer, donor.name)
 

@@ -7,7 +7,7 @@ Everything lands in the local store.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
 from layerkit.layer.compress import LEVELS, Compression, find_codec
 from layerkit.layer.entry import MAX_MTIME, Entry
 from layerkit.layer.read import DEFAULT_LIMITS, Limits
+from layerkit.layer.source import PartSource
+from layerkit.layer.spool import Picked
 from layerkit.layer.write import WrittenLayer
 from layerkit.oci.digest import Digest
 from layerkit.oci.manifest import ImageIndex, Manifest
@@ -138,7 +140,7 @@ class Builder:
         run = _Run(self)
         prepared = [await run.prepare(spec) for image in images for spec in image.specs]
         if is_readable:
-            await run.bring_contents(prepared)
+            await run.bring_contents(planned for one in prepared for planned in one.plan.layers)
         return tuple(prepared)
 
 
@@ -189,19 +191,23 @@ class _Run:
 
     async def build(self, image: ImageSpec) -> BuildResult:
         prepared = [await self.prepare(spec) for spec in image.specs]
-        await self.bring_contents(prepared)
         # Two platforms have most layers in common: each is written once, for the first that has it.
         wanted = {_key(one, planned): (one.spec, planned) for one in reversed(prepared) for planned in one.plan.layers}
+        for key in [key for key in wanted if key not in self._written]:
+            known = await self._packer.recall(*wanted[key])
+            if known is not None:
+                self._written[key] = known
         missing = [key for key in wanted if key not in self._written]
+        await self.bring_contents(wanted[key][1] for key in missing)
         written = await run_together([self._packer.pack(*wanted[key]) for key in missing], at_once=LAYERS_AT_ONCE)
         self._written.update(zip(missing, written, strict=True))
         images = [await self._assemble(one) for one in prepared]
         manifest = images[0].manifest if len(images) == 1 else _index(images)
         return BuildResult(spec=image, images=tuple(images), manifest=manifest)
 
-    async def bring_contents(self, prepared: Sequence[Prepared]) -> None:
-        """Bring all that the plans copy from other images."""
-        await self._bases.fill([await self._donor(base, one.spec) for one in prepared for base in _origins(one.spec)])
+    async def bring_contents(self, layers: Iterable[PlannedLayer]) -> None:
+        """Bring what these layers have from other images."""
+        await self._bases.fill({picked for planned in layers for picked in _picked_by(planned)})
 
     async def prepare(self, spec: Spec) -> Prepared:
         """Everything up to the plan. Raises what `Builder.build` raises."""
@@ -287,6 +293,13 @@ def _origins(spec: Spec) -> list[Base]:
     """The other images that a spec copies from."""
     found = (copy.origin for layer in spec.layers for copy in layer.copies if isinstance(copy, Copy))
     return list(dict.fromkeys(origin for origin in found if origin is not None))
+
+
+def _picked_by(planned: PlannedLayer) -> Iterator[Picked]:
+    for entry in planned.entries:
+        source = entry.source
+        if isinstance(source, PartSource) and isinstance(source.contents, Picked):
+            yield source.contents
 
 
 def _fetches(spec: Spec) -> list[Fetch]:

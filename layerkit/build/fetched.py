@@ -46,19 +46,20 @@ class Fetches:
             return FileSource.seen(str(path), await asyncio.to_thread(os.stat, path))
         try:
             if digest not in self._archives:
-                self._archives[digest] = await asyncio.to_thread(self._open, path)
+                self._archives[digest] = await asyncio.to_thread(self._open, path, digest)
         except LayerError as error:
             raise spec.problem(fetch.position, f"{fetch.url} cannot be extracted: {error}") from error
         return self._archives[digest]
 
-    def _open(self, path: Path) -> Filesystem:
+    def _open(self, path: Path, digest: Digest) -> Filesystem:
         from layerkit.layer import zip as zip_archive  # noqa: PLC0415 - few specs fetch an archive
 
         with path.open("rb") as file:
             start = file.read(4)
             file.seek(0)
             is_zip = start in zip_archive.MAGIC
-            index, contents = (zip_archive.open_zip if is_zip else open_tar)(file, self.spool, self.limits)
+            open_archive = zip_archive.open_zip if is_zip else open_tar
+            index, contents = open_archive(file, self.spool, self.limits, identity=str(digest))
         filesystem = Filesystem()
         filesystem.add(index.entries, OpenTar(contents))
         return filesystem

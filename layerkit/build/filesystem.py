@@ -6,9 +6,9 @@ is taken out of its layer when it is known what that is. Blocking.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, Self
 
 from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
@@ -42,7 +42,11 @@ class StoredLayer:
 
     descriptor: Descriptor
     kept: Mapping[int, bytes]
-    picked: Picked = field(default_factory=Picked)
+    picked: Picked
+
+    @classmethod
+    def of(cls, descriptor: Descriptor, index: LayerIndex) -> Self:
+        return cls(descriptor, index.contents, Picked(str(descriptor.digest)))
 
     def source(self, entry: IndexedEntry) -> Source:
         if entry.sparse:
@@ -104,7 +108,7 @@ class Filesystem:
         """That of an image. Raises LayerError for layers that make none."""
         filesystem = cls()
         for descriptor, index in layers:
-            filesystem.add(index.entries, StoredLayer(descriptor, index.contents))
+            filesystem.add(index.entries, StoredLayer.of(descriptor, index))
         return filesystem
 
     def add(self, entries: Sequence[IndexedEntry], contents: LayerContents) -> None:

@@ -49,25 +49,28 @@ class Packer:
     threads: int | None = None
     clock: Callable[[], int] = time.time_ns
 
+    async def recall(self, spec: Spec, planned: PlannedLayer) -> WrittenLayer | None:
+        """The layer that was made of the same before, where the store has it; None where it has to be made.
+
+        Nothing of its content is read, and what it copies from elsewhere need not be at hand.
+        """
+        key = await asyncio.to_thread(_key_of, spec, planned)
+        known = self.records.find(key) if key is not None else None
+        if known is None or not self._is_whole(known.descriptor):
+            return None
+        with running(self.progress, _step(spec, planned)) as run:
+            run.outcome, run.descriptor, run.detail = Outcome.REUSED, known.descriptor, planned.summary
+        return known.written
+
     async def pack(self, spec: Spec, planned: PlannedLayer) -> WrittenLayer:
-        """The layer in the store, compressed as its spec says: the one that was made of the same before, where known.
+        """The layer in the store, made of its content and compressed as its spec says.
 
         Raises LayerError for content that changed meanwhile.
         """
-        step = Step(
-            activity=Activity.PACK,
-            name=planned.name,
-            group=f"{spec.name} {spec.platform}",
-            total=tar_size(planned.entries),
-        )
         compression, level = Compression(spec.compression.kind), spec.compression.level
         abandoned = Event()
-        with running(self.progress, step) as run:
-            key = await asyncio.to_thread(key_of, planned.entries, find_codec(compression, level).record)
-            known = self.records.find(key) if key is not None else None
-            if known is not None and self._is_whole(known.descriptor):
-                run.outcome, run.descriptor, run.detail = Outcome.REUSED, known.descriptor, planned.summary
-                return known.written
+        with running(self.progress, _step(spec, planned)) as run:
+            key = await asyncio.to_thread(_key_of, spec, planned)
             began = self.clock()
 
             def write(file: BinaryIO) -> WrittenLayer:
@@ -98,3 +101,17 @@ class Packer:
         return self.store.write_blob(
             lambda file: write_layer(entries, file, threads=self.threads), lambda layer: layer.descriptor.digest
         )
+
+
+def _key_of(spec: Spec, planned: PlannedLayer) -> str | None:
+    codec = find_codec(Compression(spec.compression.kind), spec.compression.level)
+    return key_of(planned.entries, codec.record)
+
+
+def _step(spec: Spec, planned: PlannedLayer) -> Step:
+    return Step(
+        activity=Activity.PACK,
+        name=planned.name,
+        group=f"{spec.name} {spec.platform}",
+        total=tar_size(planned.entries),
+    )

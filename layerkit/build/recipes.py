@@ -1,7 +1,8 @@
 """Recipes: which layer was made of what, so that one whose sources nobody has touched is not read and made again.
 
-The key of a layer is of its entries, and of each file's device, inode, size and times as they were when it was planned:
-the rule of git's index (git, Documentation/technical/racy-git.txt). A file that changed less than two seconds before it
+The key of a layer is of its entries, and of what tells the content of each: its own digest, that of the archive or the
+layer which it is taken out of, or the device, inode, size and times of its file as they were when it was planned: the
+rule of git's index (git, Documentation/technical/racy-git.txt). A file that changed less than two seconds before it
 was read could change once more without a sign of it, so a layer that has one is not remembered. When in doubt a recipe
 is not found, and the layer is made. A record is a small file, written beside and renamed; it says nothing of a blob
 that the store no longer has. Blocking.
@@ -19,7 +20,7 @@ from typing import Final
 import msgspec
 
 from layerkit.layer.entry import Entry
-from layerkit.layer.source import BytesSource, FileSource
+from layerkit.layer.source import FileSource
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
 from layerkit.oci.codec import decode_json, encode_json
 from layerkit.oci.descriptor import Descriptor
@@ -111,16 +112,9 @@ def key_of(entries: Iterable[Entry], codec: str) -> str | None:
     """
     digester = hashlib.sha256(f"{FORMAT_VERSION}\0{codec}\0".encode())
     for entry in entries:
-        source = entry.source
-        match source:
-            case None:
-                identity: object = None
-            case FileSource():
-                identity = source.device, source.inode, source.size, source.mtime_ns, source.ctime_ns
-            case BytesSource(content):
-                identity = hashlib.sha256(content).hexdigest()
-            case _:
-                return None
+        identity = None
+        if entry.source is not None and (identity := entry.source.identity) is None:
+            return None
         fields = (entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
         # The repr of tuples of texts and numbers is the same for the same, and another one for another.
         digester.update(repr((*fields, sorted(entry.xattrs), identity)).encode(errors="surrogatepass"))

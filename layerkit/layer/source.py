@@ -1,5 +1,6 @@
 """Sources: where the content of a file is read, while its layer is written."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Generator
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from layerkit.layer.errors import LayerError
+
+Identity = str | tuple[str | int, ...]
+"""What tells one content from all others without reading it: equal for the same content, and of no two contents."""
 
 # What was a regular file when it was planned may be a symlink or a FIFO by now: follow neither, wait for neither.
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -35,6 +39,11 @@ class FileSource:
             device=status.st_dev,
             inode=status.st_ino,
         )
+
+    @property
+    def identity(self) -> Identity:
+        """As sure as git's index is: see `build/recipes.py` for what changed just before it was seen."""
+        return self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns
 
     def pieces(self, limit: int) -> Generator[bytes, None, None]:
         """The content, in order, in pieces of at most `limit` bytes: `size` bytes altogether.
@@ -83,6 +92,10 @@ class BytesSource:
     def size(self) -> int:
         return len(self.content)
 
+    @property
+    def identity(self) -> Identity:
+        return hashlib.sha256(self.content).hexdigest()
+
     def pieces(self, limit: int) -> Generator[bytes, None, None]:
         """The content, in order, in pieces of at most `limit` bytes."""
         for start in range(0, len(self.content), limit):
@@ -91,6 +104,10 @@ class BytesSource:
 
 class Contents(Protocol):
     """The content of files within a tar, by their offsets in it."""
+
+    @property
+    def identity(self) -> str | None:
+        """A digest of all of it, or of what it is taken out of; None where nobody knows one."""
 
     def read(self, offset: int, size: int) -> bytes:
         """At most `size` bytes from there, none only where there are no more. Raises LayerError."""
@@ -103,6 +120,12 @@ class PartSource:
     contents: Contents
     offset: int
     size: int
+
+    @property
+    def identity(self) -> Identity | None:
+        """None where the content cannot be told without reading it."""
+        whole = self.contents.identity
+        return (whole, self.offset, self.size) if whole is not None else None
 
     def pieces(self, limit: int) -> Generator[bytes, None, None]:
         """The content, in order, in pieces of at most `limit` bytes. Raises LayerError where it ends early."""

@@ -20,23 +20,27 @@ _PIECE: Final = 2**20
 
 
 class Spool:
-    """An open file that is closed once nobody has a use for it. Read by several threads at once."""
+    """An open file that is closed once nobody has a use for it. Read by several threads at once.
 
-    def __init__(self, fd: int) -> None:
+    `identity` is a digest of what it is filled from, None where nobody knows one.
+    """
+
+    def __init__(self, fd: int, identity: str | None = None) -> None:
         self._fd = fd
+        self.identity = identity
         weakref.finalize(self, os.close, fd)
 
     @classmethod
-    def begin(cls, folder: Path) -> "Spool":
+    def begin(cls, folder: Path, identity: str | None = None) -> "Spool":
         """An empty one, without a name, in `folder`, which is made where it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            return cls(os.dup(file.fileno()))
+            return cls(os.dup(file.fileno()), identity)
 
     @classmethod
-    def of(cls, file: BinaryIO) -> "Spool":
+    def of(cls, file: BinaryIO, identity: str | None = None) -> "Spool":
         """A file that is open, to be read after whoever opened it has closed it."""
-        return cls(os.dup(file.fileno()))
+        return cls(os.dup(file.fileno()), identity)
 
     def write(self, content: bytes) -> None:
         """Add `content` at the end."""
@@ -49,9 +53,13 @@ class Spool:
 
 
 class Picked:
-    """Some files of a tar. `want` says which, `fill` takes them out of it in one pass, then they can be read."""
+    """Some files of a tar. `want` says which, `fill` takes them out of it in one pass, then they can be read.
 
-    def __init__(self) -> None:
+    `identity` is a digest of the tar, or of the layer that it is stored as.
+    """
+
+    def __init__(self, identity: str | None = None) -> None:
+        self.identity = identity
         self._wanted: dict[int, int] = {}
         self._places: dict[int, int] = {}
         self._starts: list[int] = []
@@ -93,15 +101,18 @@ class Picked:
         return self._spool.read(self._places[start] + offset - start, size)
 
 
-def open_tar(file: BinaryIO, folder: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[LayerIndex, Contents]:
+def open_tar(
+    file: BinaryIO, folder: Path, limits: Limits = DEFAULT_LIMITS, *, identity: str | None = None
+) -> tuple[LayerIndex, Contents]:
     """The index and the contents of the tar, compressed in any usual way, that the seekable `file` holds.
 
-    It is no layer: whiteouts in it are refused. What is compressed goes to a spool in `folder`. Raises LayerError.
+    It is no layer: whiteouts in it are refused. What is compressed goes to a spool in `folder`. `identity` is a digest
+    of the file, where it is known. Raises LayerError.
     """
     if detect_compression(file) == "none":
         index = index_tar(decompress_archive(file, limits), limits=limits, has_whiteouts=False)
-        return index, Spool.of(file)
-    spool = Spool.begin(folder)
+        return index, Spool.of(file, identity)
+    spool = Spool.begin(folder, identity)
 
     def copied() -> Iterator[bytes]:
         for piece in decompress_archive(file, limits):

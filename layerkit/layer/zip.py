@@ -25,9 +25,12 @@ _MAX_LINK: Final = 4095
 _ENCRYPTED: Final = 0x1
 
 
-def open_zip(file: BinaryIO, folder: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[LayerIndex, Contents]:
-    """The index and the contents of the ZIP archive that `file` holds. Raises LayerError."""
-    spool = Spool.begin(folder)
+def open_zip(
+    file: BinaryIO, folder: Path, limits: Limits = DEFAULT_LIMITS, *, identity: str | None = None
+) -> tuple[LayerIndex, Contents]:
+    """The index and the contents of the ZIP archive that `file` holds, which `identity` is a digest of, where it is
+    known. Raises LayerError."""
+    spool = Spool.begin(folder, identity)
     try:
         with zipfile.ZipFile(file) as archive:
             entries = tuple(_iter_entries(archive, spool, limits))

@@ -17,6 +17,7 @@ from aiohttp import web
 from layerkit.build.builder import BuiltImage
 from layerkit.build.fetch import Fetcher
 from layerkit.cli.environment import open_url
+from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.oci.digest import Digest
@@ -323,6 +324,18 @@ class TestBuilds:
         source = found["opt/bin/tool"].source
         assert source is not None
         assert b"".join(source.pieces(100)) == b"tool"
+
+    @pytest.mark.parametrize("content", [gzip.compress(make_tar(*TREE)), ZIP], ids=["gz", "zip"])
+    async def test_the_layer_of_an_archive_that_was_taken_before_is_not_made_again(
+        self, build: Build, store: Store, content: bytes
+    ) -> None:
+        async with run(Files(content)) as server:
+            (first,) = (await self.build(build, server, "dest: /opt/, extract: true")).image.layers
+            size = first.size
+            store.path_of(first.digest).write_bytes(bytes(size))
+            (second,) = (await self.build(build, server, "dest: /opt/, extract: true")).image.layers
+            assert second == first
+            assert store.path_of(first.digest).read_bytes() == bytes(size)
 
     async def test_the_root_may_be_where_it_goes(self, build: Build) -> None:
         async with run(Files(make_tar(*TREE))) as server:

@@ -189,6 +189,8 @@ async def test_a_cache_that_cannot_be_written_is_none(patient: Builder, load: Lo
 
 def test_content_that_cannot_be_told_without_reading_has_no_key() -> None:
     class Elsewhere:
+        identity: str | None = None
+
         def read(self, offset: int, size: int) -> bytes:
             return bytes(size)
 
@@ -196,7 +198,12 @@ def test_content_that_cannot_be_told_without_reading_has_no_key() -> None:
         return Entry(path="a", type=EntryType.FILE, mode=0o644, source=source)
 
     assert key_of([entry(BytesSource(b"x"))], "c") is not None
-    assert key_of([entry(PartSource(Elsewhere(), 0, 1))], "c") is None
+    elsewhere = Elsewhere()
+    assert key_of([entry(PartSource(elsewhere, 0, 1))], "c") is None
+    elsewhere.identity = "sha256:0"
+    keys = {key_of([entry(PartSource(elsewhere, offset, 1))], "c") for offset in (0, 0, 1)}
+    assert len(keys) == 2
+    assert None not in keys
 
 
 def test_the_oldest_records_go_first(tmp_path: Path) -> None:

@@ -199,6 +199,22 @@ class TestSeveralImages:
         raw = gzip.decompress(store.path_of(results["c"].images[0].layers[0].written.descriptor.digest).read_bytes())
         assert b"deep" * 50_000 in raw
 
+    async def test_a_copy_of_a_copy_that_was_made_before_is_brought_from_the_first(
+        self, make: Make, store: Store, context: Path
+    ) -> None:
+        base = HandmadeLayout(context / "base")
+        base.name(base.image(make_tar(file("deep", b"deep" * 50_000))))
+        text = (
+            "images:\n"
+            "  a: {from: scratch, layers: [{copy: [{from: 'oci:base', src: /deep, dest: /a}]}]}\n"
+            "  b: {from: scratch, layers: [{copy: [{from: a, src: /a, dest: /%s}]}]}\n"
+        )
+        for name in ("one", "other"):
+            (layer,) = (await make(text % name))["b"].images[0].image.layers
+            raw = gzip.decompress(store.path_of(layer.digest).read_bytes())
+            assert name.encode() in raw
+            assert b"deep" * 50_000 in raw
+
     async def test_builds_side_by_side_give_the_same(
         self, builder: Builder, load_whole: Callable[..., SpecFile]
     ) -> None:

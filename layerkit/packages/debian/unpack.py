@@ -49,12 +49,12 @@ class OpenDeb:
         return [entry.path for entry in self.index.entries if entry.path != ROOT]
 
 
-def open_deb(path: Path, spool: Path) -> OpenDeb:
-    """`spool` is a folder for what is decompressed. Raises PackageError."""
+def open_deb(path: Path, spool: Path, *, identity: str | None = None) -> OpenDeb:
+    """`spool` is a folder for what is decompressed, `identity` a digest of the package. Raises PackageError."""
     deb = read_deb(path)
     try:
         with open_member(path, deb.offset, deb.size) as data:
-            index, contents = open_tar(data, spool)
+            index, contents = open_tar(data, spool, identity=identity)
     except LayerError as error:
         raise PackageError(f"{path.name}: its data.tar cannot be read: {error}") from error
     return OpenDeb(deb=deb, index=index, contents=contents)
