@@ -212,6 +212,7 @@ class _Run:
     async def prepare(self, spec: Spec) -> Prepared:
         """Everything up to the plan. Raises what `Builder.build` raises."""
         _check_compression(spec)
+        _check_packages(spec)
         base = await self._bases.resolve(spec.base, spec.platform)
         # Whoever adds nothing needs to know nothing of what is there.
         is_changed = bool(spec.layers or spec.users)
@@ -304,6 +305,12 @@ def _picked_by(planned: PlannedLayer) -> Iterator[Picked]:
 
 def _fetches(spec: Spec) -> list[Fetch]:
     return [fetch for layer in spec.layers for fetch in layer.fetches]
+
+
+def _check_packages(spec: Spec) -> None:
+    for layer in spec.layers:
+        if layer.apt is not None:
+            raise spec.problem(layer.apt.position, "`apt` is not supported yet by this version")
 
 
 def _check_compression(spec: Spec) -> None:

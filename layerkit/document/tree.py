@@ -115,10 +115,15 @@ class Document:
         return here.value()
 
     def locate(self, path: KeyPath, *, key: bool = False) -> Position:
-        """Where the value at `path` begins, or its key with `key`; of what is not there, its nearest parent."""
+        """Where the value at `path` begins, or its key with `key`; of what is not there, its nearest parent.
+
+        The items of a list that stands in the place of a map are found by the key that the map would have.
+        """
         here = Entry(self.root.position, self.root)
         for part in path:
             child = here.node.child(part)
+            if child is None and isinstance(part, str) and isinstance(here.node.content, list):
+                continue
             if child is None:
                 break
             here = child

@@ -13,6 +13,7 @@ from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
 from layerkit.spec import paths, shape, web
 from layerkit.spec.model import (
+    Apt,
     ArchiveBase,
     Attributes,
     Base,
@@ -25,6 +26,7 @@ from layerkit.spec.model import (
     ImageBase,
     Layer,
     LayoutBase,
+    Mirror,
     RegistryBase,
     Remove,
     RootfsBase,
@@ -33,6 +35,7 @@ from layerkit.spec.model import (
     User,
 )
 from layerkit.spec.secrets import find_secrets
+from layerkit.spec.shape_apt import AptShape
 from layerkit.spec.shape_config import HealthcheckShape
 from layerkit.spec.shape_layer import CopyShape, FetchShape, LayerShape
 from layerkit.spec.shape_types import OwnedShape
@@ -198,6 +201,7 @@ class _Converter:
     def _layer(self, layer: LayerShape, name: str, inherited: _Inherited, path: KeyPath) -> Layer:
         return Layer(
             name=name,
+            apt=None if layer.apt is None else self._apt(layer.apt, (*path, "apt")),
             copies=tuple(
                 self._copy(copy, inherited.within(copy), (*path, "copy", number))
                 for number, copy in enumerate(layer.copies)
@@ -217,6 +221,30 @@ class _Converter:
             ),
             position=self._document.locate(path),
         )
+
+    def _apt(self, apt: AptShape, path: KeyPath) -> Apt:
+        return Apt(
+            packages=tuple(dict.fromkeys(apt.packages)),
+            suite=apt.suite or "",
+            mirrors=tuple(
+                Mirror(
+                    url=mirror.url,
+                    suite=mirror.suite or apt.suite or "",
+                    components=mirror.components or apt.components or (),
+                    keyring=self._keyring(mirror.keyring or apt.keyring),
+                )
+                for mirror in apt.mirror
+            ),
+            components=apt.components or (),
+            keyring=self._keyring(apt.keyring),
+            snapshot=apt.snapshot or "",
+            exclude=apt.exclude,
+            position=self._document.locate(path),
+        )
+
+    def _keyring(self, path: str | None) -> Path | None:
+        # The keys of an archive stand in the machine's folders as often as beside the spec.
+        return None if path is None else self._around.context / path
 
     def _copy(self, copy: CopyShape, inherited: _Inherited, path: KeyPath) -> Copy | Content:
         attributes = inherited.attributes()

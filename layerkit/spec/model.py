@@ -180,10 +180,43 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """An archive of Debian packages by its URL, without a `/` at its end, and one suite of it.
+
+    No components mean `main`. `keyring` is a file of OpenPGP certificates, None for what the machine's apt trusts.
+    """
+
+    url: str
+    suite: str
+    components: tuple[str, ...]
+    keyring: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apt:
+    """Debian packages: `NAME` or `NAME=VERSION` each. `suite` "" is that of the base.
+
+    Without `mirrors` they come from the dated archive where there is a `snapshot`, else from where the machine's apt
+    has the suite from; then `components` are taken of it, none for those of the machine. The suite "" of a mirror is
+    that of the base too. `exclude` are gitignore patterns of what to leave out.
+    """
+
+    packages: tuple[str, ...]
+    suite: str = ""
+    mirrors: tuple[Mirror, ...] = ()
+    components: tuple[str, ...] = ()
+    keyring: Path | None = None
+    snapshot: str = ""
+    exclude: tuple[str, ...] = ()
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """One content-addressed unit. A layer without a name has its number: `layer-2` is the second."""
 
     name: str
+    apt: Apt | None = None
     copies: tuple[Copy | Content, ...] = ()
     fetches: tuple[Fetch, ...] = ()
     directories: tuple[Directory, ...] = ()

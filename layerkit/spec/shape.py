@@ -66,6 +66,8 @@ _IMAGE_WORDS: Mapping[str, str] = {
     "image": "from",
     "base": "from",
     "base_image": "from",
+    "apt": "layers",
+    "packages": "layers",
     "copy": "layers",
     "files": "layers",
     "add": "layers",

@@ -1,4 +1,4 @@
-"""The shape of a layer: copies, fetches, directories, links and removals."""
+"""The shape of a layer: packages, copies, fetches, directories, links and removals."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -12,6 +12,7 @@ from layerkit.spec import paths, text, web
 from layerkit.spec.bases import parse_base
 from layerkit.spec.capabilities import parse_capabilities
 from layerkit.spec.model import Base, Scratch
+from layerkit.spec.shape_apt import AptShape
 from layerkit.spec.shape_types import (
     DESTINATION_WORDS,
     OWNED_WORDS,
@@ -213,6 +214,10 @@ class LayerShape(OwnedShape):
         "downloads": "fetch",
         "url": "fetch",
         "urls": "fetch",
+        "packages": "apt",
+        "deb": "apt",
+        "debs": "apt",
+        "debian": "apt",
         **OWNED_WORDS,
     }
     elsewhere: ClassVar = {
@@ -221,10 +226,12 @@ class LayerShape(OwnedShape):
         "from": "`from` goes with one copy: {from: ..., src: ..., dest: ...}",
         "exclude": "`exclude` goes with one copy: {src: ..., dest: ..., exclude: [...]}",
     }
-    later: ClassVar = frozenset({"apt", "python"})
+    later: ClassVar = frozenset({"python"})
 
     name: Annotated[str, parsed(text.parse_layer_name)] | None = None
     """Shown in the image's history; `layer-N` by default."""
+    apt: AptShape | None = None
+    """Debian packages, and all that they depend upon: a list, or a map."""
     copies: ListOf[CopyShape] = Field(default=(), alias="copy")
     """Files of the folder of this file, of another image, or whose content stands here: `src:dest` or a map."""
     fetch: ListOf[FetchShape] = ()
@@ -238,8 +245,9 @@ class LayerShape(OwnedShape):
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
-        if not any((self.copies, self.fetch, self.directory, self.symlink, self.remove)):
+        if not any((self.apt, self.copies, self.fetch, self.directory, self.symlink, self.remove)):
             raise InvalidValue(
-                "the layer is empty", "give it a `copy`, `fetch`, `directory`, `symlink` or `remove`, or remove it"
+                "the layer is empty",
+                "give it an `apt`, `copy`, `fetch`, `directory`, `symlink` or `remove`, or remove it",
             )
         return self

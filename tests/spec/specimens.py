@@ -11,6 +11,7 @@ from layerkit.oci.platform import parse_platform
 from layerkit.spec.load import load_file
 from layerkit.spec.model import SpecFile
 from layerkit.spec.shape import FileShape, PartShape, SpecShape, UserShape
+from layerkit.spec.shape_apt import AptShape, MirrorShape
 from layerkit.spec.shape_config import ConfigShape, HealthcheckShape
 from layerkit.spec.shape_layer import CopyShape, DirectoryShape, FetchShape, LayerShape
 
@@ -72,6 +73,17 @@ images:
   web:
     from: registry.example.org/debian:trixie-slim
     tags: ["registry.example.org/acme/web:${TAG}"]
+    layers:
+      - apt: [python3, libpq5=15.13-0+deb12u1]
+      - apt: {packages: [ca-certificates], snapshot: 20261101T000000Z, suite: trixie}
+      - apt:
+          packages: [nginx]
+          components: [main, contrib]
+          keyring: keys/debian.asc
+          mirror:
+            - http://deb.example.org/debian
+            - {url: "https://deb.example.org/security", suite: trixie-security, components: [main], keyring: /k.gpg}
+          exclude: ["/usr/share/man/", "!/usr/share/man/man1"]
   agent:
     from: scratch
     layers:
@@ -88,6 +100,8 @@ SHAPES: Final[list[type[Section]]] = [
     SpecShape,
     UserShape,
     LayerShape,
+    AptShape,
+    MirrorShape,
     CopyShape,
     FetchShape,
     DirectoryShape,
@@ -96,7 +110,7 @@ SHAPES: Final[list[type[Section]]] = [
 ]
 KEYS: Final = sorted({field.alias or name for shape in SHAPES for name, field in shape.model_fields.items()})
 
-_KEYS = st.sampled_from([*KEYS, "/a", "A", "a", "apt", "image", "[key]"])
+_KEYS = st.sampled_from([*KEYS, "/a", "A", "a", "python", "image", "[key]"])
 _TEXTS = [
     "scratch",
     "a:/b",

@@ -350,8 +350,77 @@ LATER = "is not supported yet by this version"
             "2:14: expected a level from 1 to 19, found ''",
             "write it like zstd:3",
         ),
+        # Debian packages
+        (
+            "from: scratch\nlayers: [{apt: nginx}]",
+            "2:16: expected a list of packages or a map, found 'nginx'",
+            "write [nginx]",
+        ),
+        ("from: scratch\nlayers: [{apt: []}]", "2:16: `apt` names no packages", "name one, or remove `apt`"),
+        ("from: scratch\nlayers: [{apt: {suite: a}}]", "2:11: missing key `packages` in layers[0].apt", ""),
+        (
+            "from: scratch\nlayers: [{apt: [libc6:i386]}]",
+            "2:17: 'libc6:i386' names an architecture: packages are those of the platform that is built",
+            "write libc6",
+        ),
+        ("from: scratch\nlayers: [{apt: [Nginx]}]", "2:17: 'Nginx' is no name of a Debian package", "write nginx"),
+        (
+            "from: scratch\nlayers: [{apt: [nginx curl]}]",
+            "2:17: 'nginx curl' is no name of a Debian package",
+            "each package is an item of its own",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: ['-y']}]",
+            "2:17: '-y' is no name of a Debian package",
+            "write NAME or NAME=VERSION",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], suites: [a]}}]",
+            "2:33: unknown key 'suites' in layers[0].apt",
+            "did you mean `suite`?",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], suite: ../a}}]",
+            "2:40: '../a' is no name of a suite",
+            "write it like bookworm, or bookworm-backports",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], mirror: http://a/debian/dists/b}}]",
+            "2:41: mirror 'http://a/debian/dists/b' names a suite too",
+            "write http://a/debian, and the suite under `suite:`",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], mirror: [http://a, {url: 'ftp://b'}]}}]",
+            "2:58: expected a URL of http or https, found 'ftp://b'",
+            "",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], snapshot: 2026-11-01}}]",
+            "2:43: expected a moment of the dated archive, found '2026-11-01'",
+            "write 20261101T000000Z",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], snapshot: 20261101T000000Z, mirror: http://a}}]",
+            "2:16: `snapshot` stands in the place of `mirror`",
+            "remove one of them",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], keyring: ../a.gpg}}]",
+            "2:42: keyring '../a.gpg' leaves the folder of this file",
+            "move the file, or the spec",
+        ),
+        (
+            "from: scratch\nlayers: [{apt: {packages: [aa], recommends: true}}]",
+            "2:33: unknown key 'recommends' in layers[0].apt",
+            "recommended packages are not installed: name those that you want under `packages:`",
+        ),
+        (
+            "from: scratch\nlayers: [{packages: [aa]}]",
+            "2:11: unknown key 'packages' in layers[0]",
+            "did you mean `apt`?",
+        ),
         # What a later version will understand
-        ("from: scratch\nlayers: [{apt: {packages: [a]}}]", f"2:11: `apt` {LATER}", ""),
+        ("from: scratch\nlayers: [{python: {requirements: a}}]", f"2:11: `python` {LATER}", ""),
         ("from: scratch\ncompression: gzip:fast", f"2:14: `gzip:fast` {LATER}", ""),
         ("from: scratch\ncompression: gzip:9", f"2:14: `gzip:9` {LATER}", ""),
         ("from: scratch\ncompression: estargz", f"2:14: `estargz` {LATER}", ""),

@@ -21,6 +21,7 @@ from layerkit.spec.model import (
     Fetch,
     Healthcheck,
     LayoutBase,
+    Mirror,
     RegistryBase,
     RootfsBase,
     Scratch,
@@ -309,6 +310,46 @@ layers:
         ("/usr/share/doc", "layerkit.yaml:12:14"),
         ("/var/cache/*.bin", "layerkit.yaml:12:32"),
     ]
+
+
+def test_packages_have_a_short_and_a_long_form(load: Load, folder: Path) -> None:
+    spec = load("""
+        from: scratch
+        layers:
+          - apt: [python3, python3, libpq5=15]
+          - apt:
+              packages: [nginx]
+              suite: bookworm
+              components: [main, contrib]
+              keyring: keys/a.asc
+              mirror:
+                - http://deb.example.org/debian/
+                - {url: "https://deb.example.org/s", suite: bookworm-security, components: [main], keyring: /k.gpg}
+              exclude: ["/usr/share/man/"]
+          - apt: {packages: [curl], mirror: "http://deb.example.org"}
+    """)
+    short, long, one = (layer.apt for layer in spec.layers)
+    assert short is not None
+    assert long is not None
+    assert one is not None
+    assert (short.packages, short.suite, short.mirrors, short.components) == (("python3", "libpq5=15"), "", (), ())
+    assert (long.suite, long.components, long.exclude) == ("bookworm", ("main", "contrib"), ("/usr/share/man/",))
+    assert long.keyring == folder / "keys/a.asc"
+    assert long.mirrors == (
+        Mirror(
+            url="http://deb.example.org/debian",
+            suite="bookworm",
+            components=("main", "contrib"),
+            keyring=folder / "keys/a.asc",
+        ),
+        Mirror(
+            url="https://deb.example.org/s",
+            suite="bookworm-security",
+            components=("main",),
+            keyring=Path("/k.gpg"),
+        ),
+    )
+    assert [mirror.url for mirror in one.mirrors] == ["http://deb.example.org"]
 
 
 def test_a_copy_may_have_capabilities_and_keep_its_times(load: Load) -> None:
