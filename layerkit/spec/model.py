@@ -75,6 +75,7 @@ Base: TypeAlias = Scratch | RegistryBase | LayoutBase | ArchiveBase | RootfsBase
 
 class CompressionKind(StrEnum):
     GZIP = "gzip"
+    GZIP_FAST = "gzip:fast"
     ZSTD = "zstd"
     ESTARGZ = "estargz"
     NONE = "none"

@@ -23,7 +23,7 @@ from layerkit.spec.shape_config import ConfigShape
 from layerkit.spec.shape_layer import LayerShape
 from layerkit.spec.shape_types import Account, Id, OwnedShape, numbered, parsed
 
-_COMPRESSION: Final = "^(gzip|zstd(:([1-9]|1[0-9]))?|none)$"
+_COMPRESSION: Final = "^(gzip(:([1-9]|fast))?|zstd(:([1-9]|1[0-9]))?|none)$"
 
 
 class UserShape(Section):
@@ -121,7 +121,8 @@ class PartShape(OwnedShape):
     timestamp: Annotated[int | Literal["git"], numbered(text.parse_timestamp)] = 0
     """The `created` of the image: `epoch` (default), `git` for the time of the commit, or seconds since 1970."""
     compression: Annotated[Compression, parsed(text.parse_compression, _COMPRESSION)] = Compression()
-    """How to compress the new layers: `gzip` (default), `zstd`, `zstd:1` to `zstd:19` or `none`."""
+    """How to compress the new layers: `gzip` (default), `gzip:1` to `gzip:9`, `gzip:fast` (its bytes depend on the
+    CPU), `zstd`, `zstd:1` to `zstd:19` or `none`."""
 
 
 class ImageShape(PartShape):

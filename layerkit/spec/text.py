@@ -14,9 +14,9 @@ from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, RepositoryName, parse_reference, parse_repository_name
 from layerkit.spec.model import Compression, CompressionKind
 
-_LATER_COMPRESSIONS: Final = frozenset({"estargz", "gzip:fast"})
-_ZSTD_LEVELS: Final = range(1, 20)
-"""Those above ask for windows that not every reader has (LAYERS, item 32)."""
+_LATER_COMPRESSIONS: Final = frozenset({"estargz"})
+_LEVELS: Final = {CompressionKind.GZIP: range(1, 10), CompressionKind.ZSTD: range(1, 20)}
+"""Those of zstd above ask for windows that not every reader has (LAYERS, item 32)."""
 
 _MAX_TIMESTAMP: Final = 253402300799
 """The end of the year 9999, the last that RFC 3339 can write."""
@@ -85,20 +85,22 @@ def parse_timestamp(value: object) -> int | Literal["git"]:
 
 
 def parse_compression(value: object) -> Compression:
-    """`gzip`, `zstd`, `zstd:LEVEL` or `none`."""
+    """`gzip`, `gzip:LEVEL`, `gzip:fast`, `zstd`, `zstd:LEVEL` or `none`."""
     text = parse_text(value)
     kind, colon, level = text.partition(":")
-    if kind in _LATER_COMPRESSIONS or text in _LATER_COMPRESSIONS or (kind == "gzip" and level.isdecimal()):
+    if kind in _LATER_COMPRESSIONS:
         raise InvalidValue(not_yet(text))
-    if kind == "zstd" and colon:
-        if not re.fullmatch(r"[0-9]{1,3}", level) or int(level) not in _ZSTD_LEVELS:
-            low, high = _ZSTD_LEVELS[0], _ZSTD_LEVELS[-1]
-            raise InvalidValue(f"expected a level from {low} to {high}, found {shorten(level)}", "write it like zstd:3")
-        return Compression(CompressionKind.ZSTD, int(level))
-    try:
+    if text in set(CompressionKind):
         return Compression(CompressionKind(text))
-    except ValueError:
-        raise InvalidValue(f"expected gzip, zstd, zstd:LEVEL or none, found {shorten(text)}") from None
+    if not colon or kind not in _LEVELS:
+        raise InvalidValue(f"expected gzip, gzip:fast, gzip:LEVEL, zstd, zstd:LEVEL or none, found {shorten(text)}")
+    levels = _LEVELS[CompressionKind(kind)]
+    if not re.fullmatch(r"[1-9][0-9]?", level) or int(level) not in levels:
+        raise InvalidValue(
+            f"expected a level from {levels[0]} to {levels[-1]}, found {shorten(level)}",
+            "write it like zstd:3" if kind == "zstd" else "write it like gzip:6, or gzip:fast",
+        )
+    return Compression(CompressionKind(kind), int(level))
 
 
 def parse_short_copy(text: str) -> ShortCopy:

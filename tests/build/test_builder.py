@@ -132,6 +132,21 @@ class TestScratch:
         assert list(built.image.config.diff_ids) == [layer.digest for layer in built.image.layers]
         assert built.image.layers[0].media_type == "application/vnd.oci.image.layer.v1.tar"
 
+    @pytest.mark.parametrize(
+        ("compression", "codec"),
+        [("gzip", "zlib-ng/2.3.3;level=2;"), ("gzip:9", "zlib-ng/2.3.3;level=9;"), ("gzip:fast", "isa-l/2.32.1;")],
+    )
+    async def test_a_layer_by_gzip_has_its_level_in_its_record(
+        self, build: Build, store: Store, compression: str, codec: str
+    ) -> None:
+        """Issue 5: "level and codec recorded". The content is the same."""
+        built = await build(f"from: scratch\ncompression: {compression}\nlayers: [{{copy: [./file:/x]}}]\n")
+        (layer,) = built.layers
+        assert layer.written.codec.startswith(codec)
+        assert layer.written.descriptor.media_type == "application/vnd.oci.image.layer.v1.tar+gzip"
+        stored = store.path_of(layer.written.descriptor.digest).read_bytes()
+        assert digest_of(gzip.decompress(stored)) == layer.written.diff_id
+
     @pytest.mark.parametrize("seconds", [0, 2**31, 253402300799])
     async def test_a_timestamp_is_written_as_utc(self, build: Build, seconds: int) -> None:
         built = await build(f"from: scratch\ntimestamp: {seconds}\n")

@@ -78,7 +78,7 @@ class TestDigests:
         """
         layer, _ = written(FIXTURE)
         assert FORMAT_VERSION == 1
-        assert layer.codec == "zlib-ng/2.3.3;level=2;block=1MiB"
+        assert layer.codec == "zlib-ng/2.3.3;level=2;block=1MiB;stored=97%"
         assert layer.diff_id == "sha256:813abe88cc75966ecf3484ff6ef7791d4cb1b9c9f599585f723a4874c0acb98f"
         assert layer.descriptor.digest == "sha256:f492303ea776f72120faa74cf5d4cac69bc73a6de940f453a10224aa4fb402b2"
 
@@ -96,6 +96,24 @@ class TestDigests:
         assert layer.diff_id == written(FIXTURE)[0].diff_id
         assert layer.descriptor.media_type == OCI_LAYER_ZSTD
         assert layer.descriptor.digest == digest
+
+    @pytest.mark.parametrize(
+        ("level", "digest"),
+        [
+            (1, "sha256:b81e9f9e99e6cfad61010c2a846eb7038092c81140f136c95d96da17c114a28c"),
+            (6, "sha256:81b6d98a3d766337499abc0aea73066c0522d057eea07539d7b83c0ed4b724cd"),
+            (9, "sha256:a6bfac931fcd97679721300d1b0eb62121ab24c6b923b9ed47a4fad4ea6359f8"),
+        ],
+    )
+    def test_the_golden_layer_has_the_digests_of_each_level(self, level: int, digest: str) -> None:
+        """Item 37, as above."""
+        assert write_layer(FIXTURE, io.BytesIO(), level=level).descriptor.digest == digest
+
+    def test_what_is_stored_has_the_digest_that_it_always_had(self) -> None:
+        """Item 37, as above, for what does not get smaller."""
+        noise = BytesSource(random.Random(0).randbytes(3 * BLOCK_SIZE))
+        layer, _ = written([Entry(path="noise", type=EntryType.FILE, mode=0o644, source=noise)])
+        assert layer.descriptor.digest == "sha256:eabd2d7e8aed00b653ca84fc8567a909bdf966ee656260c8b5a97d983e1af01c"
 
     def test_diff_id_is_of_the_tar_and_the_descriptor_is_of_what_is_stored(self) -> None:
         """Item 27."""

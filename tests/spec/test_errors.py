@@ -350,6 +350,19 @@ LATER = "is not supported yet by this version"
             "2:14: expected a level from 1 to 19, found ''",
             "write it like zstd:3",
         ),
+        (
+            "from: scratch\ncompression: zstd:03",
+            "2:14: expected a level from 1 to 19, found '03'",
+            "write it like zstd:3",
+        ),
+        *(
+            (
+                f"from: scratch\ncompression: 'gzip:{level}'",
+                f"2:14: expected a level from 1 to 9, found '{level}'",
+                "write it like gzip:6, or gzip:fast",
+            )
+            for level in ("0", "10", "", "best", "FAST")
+        ),
         # Debian packages
         (
             "from: scratch\nlayers: [{apt: nginx}]",
@@ -421,8 +434,6 @@ LATER = "is not supported yet by this version"
         ),
         # What a later version will understand
         ("from: scratch\nlayers: [{python: {requirements: a}}]", f"2:11: `python` {LATER}", ""),
-        ("from: scratch\ncompression: gzip:fast", f"2:14: `gzip:fast` {LATER}", ""),
-        ("from: scratch\ncompression: gzip:9", f"2:14: `gzip:9` {LATER}", ""),
         ("from: scratch\ncompression: estargz", f"2:14: `estargz` {LATER}", ""),
         # The other values
         ("tags: [a]", "1:1: missing key `from`", ""),
@@ -461,7 +472,16 @@ LATER = "is not supported yet by this version"
             "2:12: expected `epoch`, `git` or seconds since 1970, found '2026-01-02'",
             "",
         ),
-        ("from: scratch\ncompression: gz", "2:14: expected gzip, zstd, zstd:LEVEL or none, found 'gz'", ""),
+        (
+            "from: scratch\ncompression: gz",
+            "2:14: expected gzip, gzip:fast, gzip:LEVEL, zstd, zstd:LEVEL or none, found 'gz'",
+            "",
+        ),
+        (
+            "from: scratch\ncompression: none:1",
+            "2:14: expected gzip, gzip:fast, gzip:LEVEL, zstd, zstd:LEVEL or none, found 'none:1'",
+            "",
+        ),
         ("from: scratch\nlayers: [{name: a}]", "2:10: the layer is empty", None),
         ("from: scratch\nlayers: [{name: a b, copy: [a:/b]}]", "2:17: layer name 'a b'", None),
         (

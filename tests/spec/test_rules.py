@@ -416,6 +416,9 @@ def test_names_of_users_become_numbers_in_the_config(load: Load, user: str, writ
     ("text", "compression"),
     [
         ("gzip", Compression(CompressionKind.GZIP)),
+        ("gzip:1", Compression(CompressionKind.GZIP, 1)),
+        ("gzip:9", Compression(CompressionKind.GZIP, 9)),
+        ("gzip:fast", Compression(CompressionKind.GZIP_FAST)),
         ("zstd", Compression(CompressionKind.ZSTD)),
         ("zstd:1", Compression(CompressionKind.ZSTD, 1)),
         ("zstd:19", Compression(CompressionKind.ZSTD, 19)),

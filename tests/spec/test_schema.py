@@ -78,6 +78,8 @@ def test_what_can_be_built_passes_the_schema(text: str) -> None:
         ("from: scratch\nlayers: [{remove: [usr]}]", ["layers[0].remove[0]: pattern"]),
         ("from: scratch\nplatforms: [amd64]", ["platforms[0]: pattern"]),
         ("from: scratch\ncompression: zstd:20", ["compression: pattern"]),
+        ("from: scratch\ncompression: gzip:0", ["compression: pattern"]),
+        ("from: scratch\ncompression: gzip:slow", ["compression: pattern"]),
         ("from: scratch\nmode: '755'", ["mode: anyOf"]),
         ("images: {a: {from: scratch}}\nfrom: scratch", [": additionalProperties"]),
         ("images: {a: {from: scratch, name: b}}", ["images.a: additionalProperties"]),
