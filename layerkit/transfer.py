@@ -6,7 +6,7 @@ blob (HEAD, POST, PUT), and 2 for the manifest (HEAD, PUT); for an unchanged ima
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
@@ -48,12 +48,14 @@ class ListedReader(Reader, Lister, Protocol):
 class Copy:
     """One copy. `origins` tells which other repository of the destination's registry has a blob, to be mounted.
 
-    `progress` hears of each blob and manifest, as steps of `group`.
+    `present` are blobs that the destination is known to have: it is not asked for them. `progress` hears of each other
+    blob and of each manifest, as steps of `group`.
     """
 
     source: Reader
     destination: Repository
     origins: Origins = NO_ORIGINS
+    present: Collection[Digest] = frozenset()
     progress: Progress = SILENT
     group: str = ""
 
@@ -96,6 +98,11 @@ class Copy:
         """Copy all that a manifest refers to, and not the manifest itself."""
         await self._references(manifest, MAX_NESTING)
 
+    async def blob(self, descriptor: Descriptor) -> None:
+        """Copy one blob, however many others are on their way."""
+        with self._step(descriptor) as run:
+            run.outcome = await self._bring(descriptor, run)
+
     async def _references(self, manifest: Manifest, nesting: int) -> None:
         wanted = {d.digest: d for d in manifest.document.references() if not is_nondistributable(d.media_type)}
         if nesting == 0 and isinstance(manifest.document, ImageIndex):
@@ -104,7 +111,8 @@ class Copy:
         for descriptor in wanted.values():
             child = await find_child(self.source, descriptor) if isinstance(manifest.document, ImageIndex) else None
             if child is None:
-                blobs.append(descriptor)
+                if descriptor.digest not in self.present:
+                    blobs.append(descriptor)
             else:
                 await self._image(child, (), nesting - 1)
         places = asyncio.Semaphore(BLOBS_AT_ONCE)
@@ -120,8 +128,7 @@ class Copy:
 
     async def _blob(self, descriptor: Descriptor, places: asyncio.Semaphore) -> None:
         async with places:
-            with self._step(descriptor) as run:
-                run.outcome = await self._bring(descriptor, run)
+            await self.blob(descriptor)
 
     async def _bring(self, descriptor: Descriptor, run: Running) -> Outcome:
         origin = self.origins.get(descriptor.digest)

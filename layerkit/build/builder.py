@@ -7,14 +7,16 @@ Everything lands in the local store.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Final
 
 import msgspec
 
+from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.bases import BaseImage, Bases, Sibling
 from layerkit.build.fetch import Fetcher, OpenURL
 from layerkit.build.fetched import Fetches
@@ -121,14 +123,17 @@ class Builder:
     progress: Progress = SILENT
     clock: Callable[[], int] = time.time_ns
 
-    async def build(self, images: Sequence[ImageSpec]) -> tuple[BuildResult, ...]:
+    async def build(
+        self, images: Sequence[ImageSpec], listeners: Mapping[RepositoryName, Listener] = MappingProxyType({})
+    ) -> tuple[BuildResult, ...]:
         """The images, each after those that it needs, complete in the store but for their tags.
 
-        Raises DocumentError for what is wrong with a spec and its files, OCIError for bases and the store, LayerError
-        for content that is not what it is said to be.
+        Those who are to hear of an image's layers are `listeners`, by its name. Raises DocumentError for what is wrong
+        with a spec and its files, OCIError for bases and the store, LayerError for content that is not what it is said
+        to be.
         """
         run = _Run(self)
-        return tuple([await run.build(image) for image in images])
+        return tuple([await run.build(image, listeners.get(image.name, DEAF)) for image in images])
 
     async def plan(self, images: Sequence[ImageSpec]) -> tuple[BuildPlan, ...]:
         """What a build of the images would write, by image and platform. Raises what `build` raises."""
@@ -189,8 +194,10 @@ class _Run:
             builder.limits,
         )
 
-    async def build(self, image: ImageSpec) -> BuildResult:
+    async def build(self, image: ImageSpec, listener: Listener) -> BuildResult:
         prepared = [await self.prepare(spec) for spec in image.specs]
+        for layer in [layer for one in prepared for layer in one.base.image.layers]:
+            listener.has(layer)
         # Two platforms have most layers in common: each is written once, for the first that has it.
         wanted = {_key(one, planned): (one.spec, planned) for one in reversed(prepared) for planned in one.plan.layers}
         for key in [key for key in wanted if key not in self._written]:
@@ -198,8 +205,12 @@ class _Run:
             if known is not None:
                 self._written[key] = known
         missing = [key for key in wanted if key not in self._written]
+        for key in wanted.keys() - missing:
+            listener.has(self._written[key].descriptor)
         await self.bring_contents(wanted[key][1] for key in missing)
-        written = await run_together([self._packer.pack(*wanted[key]) for key in missing], at_once=LAYERS_AT_ONCE)
+        written = await run_together(
+            [self._packer.pack(*wanted[key], listener) for key in missing], at_once=LAYERS_AT_ONCE
+        )
         self._written.update(zip(missing, written, strict=True))
         images = [await self._assemble(one) for one in prepared]
         manifest = images[0].manifest if len(images) == 1 else _index(images)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import BinaryIO
 
+from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.plan import PlannedLayer
 from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, key_of
 from layerkit.content.layout import Layout
@@ -62,7 +63,7 @@ class Packer:
             run.outcome, run.descriptor, run.detail = Outcome.REUSED, known.descriptor, planned.summary
         return known.written
 
-    async def pack(self, spec: Spec, planned: PlannedLayer) -> WrittenLayer:
+    async def pack(self, spec: Spec, planned: PlannedLayer, listener: Listener = DEAF) -> WrittenLayer:
         """The layer in the store, made of its content and compressed as its spec says.
 
         Raises LayerError for content that changed meanwhile.
@@ -71,6 +72,7 @@ class Packer:
         abandoned = Event()
         with running(self.progress, _step(spec, planned)) as run:
             key = await asyncio.to_thread(_key_of, spec, planned)
+            listener.changes()
             began = self.clock()
 
             def write(file: BinaryIO) -> WrittenLayer:
@@ -91,6 +93,7 @@ class Packer:
             run.descriptor, run.detail = written.descriptor, planned.summary
             if key is not None and not is_racy(planned.entries, began):
                 self.records.remember(key, LayerRecord.of(written))
+        listener.has(written.descriptor)
         return written
 
     def _is_whole(self, layer: Descriptor) -> bool:

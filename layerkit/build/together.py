@@ -20,7 +20,7 @@ async def run_together(works: Sequence[Coroutine[Any, Any, T]], *, at_once: int)
             tasks = [group.create_task(run(work)) for work in works]
     except BaseExceptionGroup as error:
         # The first failure is the reason, the others follow from it.
-        raise _first(error) from None
+        raise first_failure(error) from None
     finally:
         for work in works:
             # Those that never had their turn.
@@ -28,7 +28,8 @@ async def run_together(works: Sequence[Coroutine[Any, Any, T]], *, at_once: int)
     return [task.result() for task in tasks]
 
 
-def _first(error: BaseException) -> BaseException:
+def first_failure(error: BaseException) -> BaseException:
+    """The reason of what a TaskGroup raises."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

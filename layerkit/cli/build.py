@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from layerkit.spec.model import ImageSpec, SpecFile
 
 if TYPE_CHECKING:
     from layerkit.cli.outputs import Place
+    from layerkit.cli.push import Pushes
 
 
 class PlatformType(click.ParamType[Platform]):
@@ -159,17 +161,15 @@ def build(
         return
     for image in selected:
         output.note(f"building {image.name} for {', '.join(map(str, image.platforms))}")
-    results = [result for result in asyncio.run(builder.build(selected)) if result.spec.name in references]
-    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
-        output.warn(warning)
-    described = [describe_result(result, references[result.spec.name]) for result in results]
+    again: list[str] | None = None
     if check_repro:
-        arguments = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
-        arguments += [text for platform in platforms for text in ("--platform", str(platform))]
-        from layerkit.cli.repro import build_again  # noqa: PLC0415 - see _parse_places
-
-        _compare(described, build_again(builder, selected, arguments, access), output)
-    asyncio.run(_deliver(builder.store, results, references, places, output, push=push, load=load, access=access))
+        again = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
+        again += [text for platform in platforms for text in ("--platform", str(platform))]
+    order = _Order(
+        selected=selected, references=references, places=places, push=push, load=load, access=access, again=again
+    )
+    results = asyncio.run(_carry_out(order, builder, output))
+    described = [describe_result(result, references[result.spec.name]) for result in results]
     _keep_records(Path(path), results, output)
     if metadata_file is not None:
         metadata_file.write_text(f"{format_json(describe_metadata(results, references))}\n")
@@ -179,6 +179,44 @@ def build(
         output.answer(format_json({"images": described}))
     else:
         output.answer("\n".join(result.manifest.digest for result in results))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What is to be built, under which names, and where it goes. `again` are arguments of a build to compare with."""
+
+    selected: Sequence[ImageSpec]
+    references: Mapping[RepositoryName, tuple[Reference, ...]]
+    places: "Sequence[Place]"
+    push: bool
+    load: bool
+    access: Access
+    again: Sequence[str] | None = None
+
+
+async def _carry_out(order: _Order, builder: Builder, output: Output) -> list[BuildResult]:
+    """Build, and give the images their names, and bring them where they are wanted; returned are those with names."""
+    async with AsyncExitStack() as stack:
+        pushes: Pushes | None = None
+        listeners = {}
+        if order.push:
+            from layerkit.cli.push import open_pushes  # noqa: PLC0415 - see _parse_places
+
+            names = [name for names in order.references.values() for name in names]
+            pushes = await stack.enter_async_context(open_pushes(builder.store, names, output, order.access))
+            listeners = {name: pushes.listener(references) for name, references in order.references.items()}
+        built = await builder.build(order.selected, listeners)
+        results = [result for result in built if result.spec.name in order.references]
+        for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
+            output.warn(warning)
+        if order.again is not None:
+            from layerkit.cli.repro import build_again  # noqa: PLC0415 - see _parse_places
+
+            described = [describe_result(result, order.references[result.spec.name]) for result in results]
+            second = await build_again(builder, order.selected, order.again, order.access)
+            _compare(described, second, output)
+        await _deliver(order, builder.store, results, output, pushes)
+    return results
 
 
 def _parse_places(outputs: Sequence[str]) -> "list[Place]":
@@ -220,36 +258,26 @@ def _check(builder: Builder, file: SpecFile, selected: Sequence[ImageSpec], outp
 
 
 async def _deliver(
-    store: Store,
-    results: Sequence[BuildResult],
-    references: Mapping[RepositoryName, tuple[Reference, ...]],
-    places: "Sequence[Place]",
-    output: Output,
-    *,
-    push: bool,
-    load: bool,
-    access: Access,
+    order: _Order, store: Store, results: Sequence[BuildResult], output: Output, pushes: "Pushes | None"
 ) -> None:
     """Give the images their names, and bring them where they are wanted."""
     for result in results:
         kind = "image" if len(result.images) == 1 else "index"
         output.note(f"  {kind:<8} {'':>8}  {result.manifest.digest}")
-        for reference in references[result.spec.name]:
+        for reference in order.references[result.spec.name]:
             repository = store.repository(RepositoryName(reference.name))
             await repository.put_manifest(result.manifest, [_tag(reference)])
             output.note(f"tagged {reference}")
-    if places or load:
+    if order.places or order.load:
         from layerkit.cli.outputs import load_results, write_place  # noqa: PLC0415 - see _parse_places
-    for place in places:
-        await write_place(store, place, results, references, host_platform(), output)
-    if load:
-        await load_results(store, results, references, host_platform(), output)
-    if push:
-        from layerkit.cli.push import push_image  # noqa: PLC0415 - see _parse_places
-
+    for place in order.places:
+        await write_place(store, place, results, order.references, host_platform(), output)
+    if order.load:
+        await load_results(store, results, order.references, host_platform(), output)
+    if pushes is not None:
         for result in results:
-            for reference in references[result.spec.name]:
-                await push_image(store, reference, output, access)
+            for reference in order.references[result.spec.name]:
+                await pushes.push(reference)
 
 
 def _tag(reference: Reference) -> Tag:

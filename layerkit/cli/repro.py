@@ -70,26 +70,24 @@ def _differences_of_layers(
             )
 
 
-def build_again(
+async def build_again(
     builder: Builder, selected: Sequence[ImageSpec], arguments: Sequence[str], access: Access
 ) -> list[Mapping[str, Any]]:
     """What `--format json` says of the images that `layerkit build` makes of these arguments, elsewhere."""
     with tempfile.TemporaryDirectory(prefix="layerkit-repro-") as folder:
         data = Path(folder) / "data"
-        asyncio.run(_bring_bases(builder, selected, data / "layerkit/store"))
-        done = subprocess.run(  # noqa: S603 - this very program
-            [
-                sys.executable,
-                "-m",
-                "layerkit",
-                "build",
-                "--second-time",
-                "-q",
-                "--format",
-                "json",
-                *arguments,
-                *access_arguments(access),
-            ],
+        await _bring_bases(builder, selected, data / "layerkit/store")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "layerkit",
+            "build",
+            "--second-time",
+            "-q",
+            "--format",
+            "json",
+            *arguments,
+            *access_arguments(access),
             env={
                 **os.environ,
                 **CONDITIONS,
@@ -97,13 +95,20 @@ def build_again(
                 "XDG_CACHE_HOME": str(Path(folder) / "cache"),
             },
             umask=_UMASK,
-            capture_output=True,
-            text=True,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-    if done.returncode != 0:
-        raise click.ClickException(f"the second build failed, where the first did not:\n{done.stderr.rstrip()}")
-    images: list[Mapping[str, Any]] = json.loads(done.stdout)["images"]
+        try:
+            answer, told = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    if process.returncode != 0:
+        raise click.ClickException(
+            f"the second build failed, where the first did not:\n{told.decode(errors='replace').rstrip()}"
+        )
+    images: list[Mapping[str, Any]] = json.loads(answer)["images"]
     return images
 
 

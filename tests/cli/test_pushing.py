@@ -1,0 +1,124 @@
+"""`layerkit build --push`: the requests that it takes, on the way to a real registry, and what a failure leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from registry.app import run_server
+from registry.config import Address, Configuration
+from tests.programs import Finished, LayerkitHere, LayerkitProcess
+from tests.remote.server import Server, run, run_tap
+
+FOLDERS = "from: scratch\nlayers:\n- {name: a, directory: [/a]}\n- {name: b, directory: [/b]}\n"
+"""Layers that are remembered at once: no file of theirs was written a moment ago."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A registry, and the command line in a folder. `tap.seen` are the requests."""
+
+    tap: Server
+    layerkit: LayerkitProcess
+    folder: Path
+
+    async def build(self, *arguments: str, check: bool = True) -> Finished:
+        self.tap.seen.clear()
+        return await asyncio.to_thread(
+            LayerkitHere(self.layerkit.data), "build", "--push", *arguments, cwd=self.folder, check=check
+        )
+
+    def methods(self) -> list[str]:
+        return sorted(line.split()[0] for line in self.tap.seen)
+
+
+@asynccontextmanager
+async def run_counted(tmp_path: Path, layerkit: LayerkitProcess) -> AsyncIterator[Counted]:
+    configuration = Configuration(root=tmp_path / "registry", listen=Address(port=0), drain_seconds=1)
+    async with run_server(configuration) as address, run_tap(address) as tap:
+        folder = tmp_path / "context"
+        folder.mkdir()
+        yield Counted(tap, layerkit, folder)
+
+
+@pytest.fixture
+async def counted(tmp_path: Path, layerkit: LayerkitProcess) -> AsyncIterator[Counted]:
+    async with run_counted(tmp_path, layerkit) as found:
+        yield found
+
+
+async def test_an_unchanged_image_is_one_request(counted: Counted) -> None:
+    """PERFORMANCE, "Targets": "an unchanged push is two requests"; the other one may choose the scheme."""
+    (counted.folder / "layerkit.yaml").write_text(FOLDERS)
+    first = await counted.build("-t", f"{counted.tap.address}/web:1")
+    # Two layers and the config, then the manifest: what went ahead is not asked for once more.
+    assert counted.methods() == ["HEAD"] * 4 + ["POST"] * 3 + ["PUT"] * 4
+    assert counted.tap.seen[-1] == "PUT /v2/web/manifests/1"
+    assert first.stderr.splitlines()[-1].startswith(f"pushed {counted.tap.address}/web:1: 4 pushed (")
+    again = await counted.build("-t", f"{counted.tap.address}/web:1")
+    assert counted.tap.seen == ["HEAD /v2/web/manifests/1"]
+    assert again.stdout == first.stdout
+
+
+async def test_of_a_changed_image_the_new_layer_is_sent_and_the_others_are_looked_for(counted: Counted) -> None:
+    (counted.folder / "layerkit.yaml").write_text(FOLDERS)
+    await counted.build("-t", f"{counted.tap.address}/web:1")
+    (counted.folder / "layerkit.yaml").write_text(FOLDERS.replace("[/b]", "[/c]"))
+    await counted.build("-t", f"{counted.tap.address}/web:1")
+    # HEAD: two layers, the config, the tag. POST and PUT: a layer and the config.
+    assert counted.methods() == ["HEAD"] * 4 + ["POST"] * 2 + ["PUT"] * 3
+
+
+async def test_two_tags_of_a_repository_share_what_went_ahead(counted: Counted) -> None:
+    (counted.folder / "layerkit.yaml").write_text(FOLDERS)
+    await counted.build("-t", f"{counted.tap.address}/web:1", "-t", f"{counted.tap.address}/web:2")
+    assert counted.methods().count("POST") == 3
+    assert [line for line in counted.tap.seen if line.startswith("PUT /v2/web/manifests")] == [
+        "PUT /v2/web/manifests/1",
+        "PUT /v2/web/manifests/2",
+    ]
+
+
+async def test_each_image_of_a_spec_goes_to_the_registries_of_its_own_names(counted: Counted) -> None:
+    images = "".join(
+        f"  {name}: {{from: scratch, tags: ['{counted.tap.address}/{name}'], layers: [{{directory: [/{name}]}}]}}\n"
+        for name in ("api", "web")
+    )
+    (counted.folder / "layerkit.yaml").write_text(f"images:\n{images}")
+    await counted.build()
+    for name in ("api", "web"):
+        sent = [line for line in counted.tap.seen if line.startswith(f"PUT /v2/{name}/")]
+        assert len(sent) == 3, "a layer, the config and the manifest"
+
+
+async def test_a_build_that_fails_pushes_no_image(counted: Counted) -> None:
+    (counted.folder / "layerkit.yaml").write_text(
+        f"images:\n  a: {{from: scratch, tags: ['{counted.tap.address}/a'], layers: [{{directory: [/a]}}]}}\n"
+        f"  b: {{from: 'localhost/nothing:1', tags: ['{counted.tap.address}/b']}}\n"
+    )
+    done = await counted.build(check=False)
+    assert done.code != 0
+    assert "Traceback" not in done.stderr
+    assert not [line for line in counted.tap.seen if "manifests" in line and not line.startswith(("GET", "HEAD"))]
+
+
+async def test_a_push_that_is_refused_leaves_the_image_in_the_store(layerkit: LayerkitProcess, tmp_path: Path) -> None:
+    """Whatever the registry says, the build was done: pushing once more needs no building."""
+    (tmp_path / "layerkit.yaml").write_text(FOLDERS)
+
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        return web.Response(status=403)
+
+    async with run(refuse) as server:
+        name = f"{server.address}/web:1"
+        build = LayerkitHere(layerkit.data)
+        done = await asyncio.to_thread(build, "build", "--push", "-t", name, cwd=tmp_path, check=False)
+    assert done.code == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert name in (await asyncio.to_thread(layerkit, "images")).stdout
