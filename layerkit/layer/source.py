@@ -139,4 +139,65 @@ class PartSource:
             yield piece
 
 
-Source = FileSource | BytesSource | PartSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSource:
+    """A file within a ZIP archive that nobody changes meanwhile, inflated as it is read.
+
+    Its `stored` bytes are at `offset` of the `archive`, deflated or as they are; `name` is for messages. The content
+    is verified by `digest`, of `algorithm` as hashlib calls it.
+    """
+
+    archive: Contents
+    name: str
+    offset: int
+    stored: int
+    size: int
+    is_deflated: bool
+    algorithm: str
+    digest: bytes
+
+    @property
+    def identity(self) -> Identity:
+        """Like that of bytes at hand: what is read is this, or refused."""
+        return self.digest.hex() if self.algorithm == "sha256" else f"{self.algorithm}:{self.digest.hex()}"
+
+    def pieces(self, limit: int) -> Generator[bytes, None, None]:
+        """The content, in order, in pieces of at most `limit` bytes. Raises LayerError where it is not `size` bytes
+        of this digest: the last of them are given before that is known."""
+        digester = hashlib.new(self.algorithm)
+        missing = self.size
+        for piece in self._inflated(limit) if self.is_deflated else self._raw(limit):
+            missing -= len(piece)
+            if missing < 0:
+                raise LayerError(f"{self.name} has more than the {self.size} bytes that the archive says")
+            digester.update(piece)
+            yield piece
+        if missing:
+            raise LayerError(f"{self.name} has {missing} bytes less than the {self.size} that the archive says")
+        if digester.digest() != self.digest:
+            raise LayerError(
+                f"{self.name} is not what it is said to be: its {self.algorithm} is {digester.hexdigest()}, not "
+                f"{self.digest.hex()}"
+            )
+
+    def _raw(self, limit: int) -> Generator[bytes, None, None]:
+        position, end = self.offset, self.offset + self.stored
+        while position < end and (piece := self.archive.read(position, min(limit, end - position))):
+            position += len(piece)
+            yield piece
+
+    def _inflated(self, limit: int) -> Generator[bytes, None, None]:
+        from zlib_ng import zlib_ng  # noqa: PLC0415 - few layers are of such archives
+
+        decoder = zlib_ng.decompressobj(wbits=-15)
+        try:
+            for stored in self._raw(limit):
+                pending = stored
+                while piece := decoder.decompress(pending, limit):
+                    yield piece
+                    pending = decoder.unconsumed_tail
+        except zlib_ng.error as error:  # type: ignore[misc]  # Its stub says that it is an instance.
+            raise LayerError(f"{self.name} is damaged: {error}") from error
+
+
+Source = FileSource | BytesSource | PartSource | MemberSource

@@ -1,13 +1,17 @@
 """LAYERS, S7: a file that changes between plan and read is an error, never a wrong layer."""
 
+import hashlib
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from layerkit.layer.errors import LayerError
-from layerkit.layer.source import BytesSource, FileSource
+from layerkit.layer.source import BytesSource, FileSource, MemberSource
 
 
 @pytest.fixture
@@ -100,3 +104,65 @@ def test_no_file_stays_open_where_reading_stops_early(planned: FileSource) -> No
     next(pieces)
     pieces.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class Whole:
+    """Content at hand."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.identity: str | None = None
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self.content[offset : offset + size]
+
+
+def member(content: bytes, *, is_deflated: bool = True, others: dict[str, object] | None = None) -> MemberSource:
+    deflate = zlib.compressobj(wbits=-15)
+    stored = deflate.compress(content) + deflate.flush() if is_deflated else content
+    fields: dict[str, object] = {
+        "archive": Whole(b"head" + stored + b"tail"),
+        "name": "a.whl: a.py",
+        "offset": 4,
+        "stored": len(stored),
+        "size": len(content),
+        "is_deflated": is_deflated,
+        "algorithm": "sha256",
+        "digest": hashlib.sha256(content).digest(),
+        **(others or {}),
+    }
+    return MemberSource(**fields)  # type: ignore[arg-type]
+
+
+@given(content=st.binary(max_size=5000), limit=st.integers(1, 6000), is_deflated=st.booleans())
+def test_a_member_of_an_archive_is_given_in_pieces(content: bytes, limit: int, *, is_deflated: bool) -> None:
+    pieces = list(member(content * 3, is_deflated=is_deflated).pieces(limit))
+    assert b"".join(pieces) == content * 3
+    assert all(0 < len(piece) <= limit for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 99}, "has more than the 99 bytes"),
+        ({"size": 101}, "has 1 bytes less than the 101"),
+        ({"digest": bytes(32)}, "is not what it is said to be: its sha256 is"),
+        ({"stored": 1}, "bytes less than the 100"),
+        ({"offset": 0}, "a.whl: a.py is damaged"),
+        ({"offset": 10**9}, "bytes less than the 100"),
+    ],
+)
+def test_a_member_that_is_not_what_it_is_said_to_be_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(LayerError, match=message):
+        list(member(bytes(100), others=change).pieces(2**20))
+
+
+def test_a_bomb_ends_where_its_size_is_exceeded() -> None:
+    source = member(bytes(2**26), others={"size": 10})
+    with pytest.raises(LayerError, match="more than the 10 bytes"):
+        next(source.pieces(2**16))
+
+
+def test_a_member_is_told_by_its_content() -> None:
+    assert member(b"a").identity == member(b"a", is_deflated=False).identity == BytesSource(b"a").identity
+    assert member(b"a").identity != member(b"b").identity

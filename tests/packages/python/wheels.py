@@ -1,0 +1,72 @@
+"""Wheels as a build backend would make them, and such as nobody should."""
+
+import base64
+import hashlib
+import io
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from layerkit.packages.python.target import Family, Libc, Target
+
+BOOKWORM = Target(full_version="3.11.2", machine="x86_64", libc=Libc(Family.GLIBC, 2, 36))
+
+PROGRAM = b"#!python\nprint('hello')\n"
+
+
+def hash_of(content: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+
+
+def record_of(files: Mapping[str, bytes], dist_info: str) -> bytes:
+    rows = [f"{name},{hash_of(content)},{len(content)}" for name, content in files.items()]
+    return "\n".join([*rows, f"{dist_info}/RECORD,,", ""]).encode()
+
+
+def files_of(
+    name: str = "hello",
+    version: str = "1.0",
+    files: Mapping[str, bytes] | None = None,
+    *,
+    is_pure: bool = True,
+    tag: str = "py3-none-any",
+) -> dict[str, bytes]:
+    """The files of a wheel but for its RECORD."""
+    dist_info = f"{name}-{version}.dist-info"
+    return {
+        f"{name}/__init__.py": b"def main():\n    print('hello')\n",
+        **(files or {}),
+        f"{dist_info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{dist_info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: {str(is_pure).lower()}\nTag: {tag}\n".encode(),
+    }
+
+
+def zip_of(files: Mapping[str, bytes], *, executable: frozenset[str] = frozenset()) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | (0o755 if name in executable else 0o644)) << 16
+            archive.writestr(info, content)
+    return out.getvalue()
+
+
+def make_wheel(
+    folder: Path,
+    name: str = "hello",
+    version: str = "1.0",
+    files: Mapping[str, bytes] | None = None,
+    *,
+    tag: str = "py3-none-any",
+    executable: frozenset[str] = frozenset(),
+    is_pure: bool = True,
+) -> Path:
+    """The path of a wheel with these files and the usual ones."""
+    whole = files_of(name, version, files, tag=tag, is_pure=is_pure)
+    whole[f"{name}-{version}.dist-info/RECORD"] = record_of(whole, f"{name}-{version}.dist-info")
+    path = folder / f"{name}-{version}-{tag}.whl"
+    path.write_bytes(zip_of(whole, executable=executable))
+    return path
