@@ -6,16 +6,18 @@ archive is copied into the store.
 """
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
 
+from layerkit.build.documents import DocumentCache, RemoteDocuments, content_of, open_documents
 from layerkit.build.filesystem import Filesystem, StoredLayer
 from layerkit.build.headers import HeaderCache
 from layerkit.build.pick import Donor
+from layerkit.build.pins import Pins
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.together import run_together
 from layerkit.content.layout import Layout
@@ -47,7 +49,7 @@ from layerkit.spec.model import (
     Scratch,
     StoreBase,
 )
-from layerkit.transfer import Copy, read_content
+from layerkit.transfer import Copy
 
 _INDEXED_AT_ONCE = 3
 
@@ -76,11 +78,14 @@ class Sibling:
 
 @dataclass(slots=True, kw_only=True)
 class Bases:
-    """Those of one build, each resolved once. `siblings` are the images of the same file that are done, by platform."""
+    """Those of one build, each resolved once: as `pins` say it, else as it is now. `siblings` are the images of the
+    same file that are done, by platform."""
 
     store: Store
     open_registry: OpenRegistry
     headers: HeaderCache
+    documents: DocumentCache
+    pins: Pins
     spool: Path
     progress: Progress
     rootfs: RootfsImporter
@@ -131,13 +136,12 @@ class Bases:
                 return BaseImage(image=image, label=f"image {name}", planned=sibling.filesystem)
 
     async def _resolve_remote(self, base: RegistryBase, reference: Reference, platform: Platform) -> BaseImage:
-        async with self.open_registry(reference) as registry:
-            repository = registry.repository(reference.path)
+        async with open_documents(self.documents, self.open_registry, reference) as source:
             if base not in self._manifests:
-                self._manifests[base] = await repository.get_manifest(reference.target)
+                self._manifests[base] = await self._find(source, reference)
             manifest = self._manifests[base]
-            _, document, variant = await _select(repository, manifest, platform, str(reference))
-            await self._bring_blob(repository, document.config)
+            _, document, variant = await _select(source.get_manifest, manifest, platform, str(reference))
+            await self._bring_config(source, document.config)
             for layer in document.layers or ():
                 if not is_nondistributable(layer.media_type):
                     await self.store.note_origin(layer, reference)
@@ -145,6 +149,20 @@ class Bases:
         return BaseImage(
             image=image, label=str(reference), name=str(reference.with_default_tag()), digest=manifest.digest
         )
+
+    async def _find(self, source: RemoteDocuments, reference: Reference) -> Manifest:
+        pinned = self.pins.base(reference)
+        try:
+            manifest = await source.get_manifest(pinned or reference.target)
+        except ManifestUnknown as error:
+            if pinned is None or reference.digest is not None:
+                raise
+            raise ManifestUnknown(
+                f"{reference} is {pinned} in the lock, which its registry does not have any more: "
+                f"`layerkit lock --upgrade {reference.familiar()}` takes what is there now"
+            ) from error
+        self.pins.note_base(reference, manifest.digest)
+        return manifest
 
     async def _resolve_archive(self, base: ArchiveBase, platform: Platform) -> BaseImage:
         label = f"{base.format}:{base.path}"
@@ -163,17 +181,25 @@ class Bases:
 
     async def _bring(self, source: Reader, manifest: Manifest, platform: Platform, label: str) -> BaseImage:
         """An image of this machine, its config and layers in the store."""
-        chosen, document, variant = await _select(source, manifest, platform, label)
+        chosen, document, variant = await _select(source.get_manifest, manifest, platform, label)
         copy = Copy(source=source, destination=self.store.repository(RepositoryName("")), progress=self.progress)
         await copy.references(chosen)
         return BaseImage(image=await self._read_image(document, platform, variant, label), label=label)
 
-    async def _bring_blob(self, source: Reader, descriptor: Descriptor) -> None:
+    async def _bring_config(self, source: RemoteDocuments, descriptor: Descriptor) -> None:
         destination = self.store.repository(RepositoryName(""))
         try:
             await destination.stat_blob(descriptor.digest)
         except BlobUnknown:
-            await destination.put_blob(descriptor, read_content(source, descriptor))
+            raw = await source.read_config(descriptor)
+            await destination.put_blob(descriptor, content_of(raw))
+        else:
+            # The store may be freed of it before the cache is.
+            await asyncio.to_thread(self._remember_config, descriptor)
+
+    def _remember_config(self, descriptor: Descriptor) -> None:
+        if not self.documents.has(descriptor.digest):
+            self.documents.remember(descriptor.digest, self._read_config(descriptor))
 
     async def _read_image(self, document: ImageManifest, platform: Platform, variant: str, label: str) -> Image:
         config = ImageConfig.parse(await asyncio.to_thread(self._read_config, document.config))
@@ -259,14 +285,14 @@ class Bases:
 
 
 async def _select(
-    source: Reader, manifest: Manifest, platform: Platform, label: str
+    get_manifest: Callable[[Digest], Awaitable[Manifest]], manifest: Manifest, platform: Platform, label: str
 ) -> tuple[Manifest, ImageManifest, str]:
     """The manifest for one platform, its document, and the variant that an index says it has."""
     variant = ""
     if isinstance(manifest.document, ImageIndex):
         chosen = choose_platform(manifest.document, platform, name=label)
         variant = chosen.platform.variant if chosen.platform else ""
-        manifest = await source.get_manifest(chosen.digest)
+        manifest = await get_manifest(chosen.digest)
     document = manifest.document
     if not isinstance(document, ImageManifest):
         raise ManifestInvalid(f"{label} is no image that can be built on: it is of type {manifest.media_type}")

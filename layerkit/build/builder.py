@@ -18,6 +18,7 @@ import msgspec
 
 from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.bases import BaseImage, Bases, Sibling
+from layerkit.build.documents import DocumentCache
 from layerkit.build.fetch import Fetcher, OpenURL
 from layerkit.build.fetched import Fetches
 from layerkit.build.filesystem import Filesystem
@@ -25,6 +26,7 @@ from layerkit.build.headers import HeaderCache
 from layerkit.build.inputs import Inputs
 from layerkit.build.packing import Packer
 from layerkit.build.pick import Donor
+from layerkit.build.pins import Pins, origins
 from layerkit.build.plan import BuildPlan, PlannedLayer, plan_build
 from layerkit.build.recipes import LayerRecords
 from layerkit.build.rootfs import RootfsImporter
@@ -44,8 +46,9 @@ from layerkit.oci.mediatype import OCI_INDEX
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import OpenRegistry
+from layerkit.packages.lock import NO_LOCK, Lock
 from layerkit.progress import SILENT, Progress
-from layerkit.spec.model import Base, Copy, Fetch, ImageSpec, Spec
+from layerkit.spec.model import Base, Copy, Fetch, ImageSpec, RegistryBase, Spec
 
 LAYERS_AT_ONCE: Final = 2
 """Each layer is compressed by several threads already; two of them fill the gaps that reading leaves."""
@@ -108,7 +111,8 @@ class Builder:
     `open_registry` reaches the registry of a reference, `open_url` what is fetched. `cache` is a folder for what can be
     made again; without `is_cached` nothing in it is believed. `source_date_epoch` bounds the times that a spec takes
     from its sources. `threads` compress a layer, by default as many as there are CPUs, and folders are read as they
-    come or `backwards`: neither changes a byte. `limits` are of what others made; `clock` is the Packer's.
+    come or `backwards`: neither changes a byte. `limits` are of what others made; `clock` is the Packer's. What is
+    remote is what `lock` says it is; where the build `is_locked` it has to say it of all.
     """
 
     store: Store
@@ -120,6 +124,8 @@ class Builder:
     threads: int | None = None
     backwards: bool = False
     limits: Limits = DEFAULT_LIMITS
+    lock: Lock = NO_LOCK
+    is_locked: bool = False
     progress: Progress = SILENT
     clock: Callable[[], int] = time.time_ns
 
@@ -148,6 +154,15 @@ class Builder:
             await run.bring_contents(planned for one in prepared for planned in one.plan.layers)
         return tuple(prepared)
 
+    async def resolve(self, images: Sequence[ImageSpec]) -> Lock:
+        """What the remote things of the images are: by the lock, and for what it does not have as they are now. Nothing
+        is planned. Raises what `build` raises."""
+        run = _Run(self)
+        for image in images:
+            for spec in image.specs:
+                await run.resolve(spec)
+        return run.pins.used
+
 
 class _Run:
     """One build: what it has resolved and written so far."""
@@ -157,6 +172,7 @@ class _Run:
         self._store = builder.store
         self._siblings: dict[tuple[RepositoryName, str], Sibling] = {}
         self._written: dict[_Key, WrittenLayer] = {}
+        self.pins = Pins(lock=builder.lock, is_locked=builder.is_locked)
         records = LayerRecords(folder=builder.cache, is_trusted=builder.is_cached)
         self._packer = Packer(
             store=builder.store,
@@ -170,6 +186,8 @@ class _Run:
             store=builder.store,
             open_registry=builder.open_registry,
             headers=HeaderCache(folder=builder.cache, is_trusted=builder.is_cached),
+            documents=DocumentCache(folder=builder.cache, is_trusted=builder.is_cached),
+            pins=self.pins,
             spool=builder.cache / "spool",
             progress=builder.progress,
             rootfs=RootfsImporter(
@@ -191,6 +209,7 @@ class _Run:
                 is_trusted=builder.is_cached,
             ),
             builder.cache / "spool",
+            self.pins,
             builder.limits,
         )
 
@@ -224,10 +243,12 @@ class _Run:
         """Everything up to the plan. Raises what `Builder.build` raises."""
         _check_compression(spec)
         _check_packages(spec)
+        warnings: list[str] = []
+        self.pins.check(spec, warnings)
         base = await self._bases.resolve(spec.base, spec.platform)
         # Whoever adds nothing needs to know nothing of what is there.
         is_changed = bool(spec.layers or spec.users)
-        warnings = list(base.warnings)
+        warnings += base.warnings
         inputs = Inputs(
             base=await self._bases.filesystem(base) if is_changed else Filesystem(),
             donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
@@ -243,6 +264,16 @@ class _Run:
             )
         self._siblings[spec.name, str(spec.platform)] = Sibling(base.image, inputs.base if is_changed else base.planned)
         return Prepared(spec=spec, plan=replace(plan, warnings=(*warnings, *plan.warnings)), base=base)
+
+    async def resolve(self, spec: Spec) -> None:
+        """Find what the lock does not have."""
+        self.pins.check(spec, [])
+        for base in origins(spec):
+            if isinstance(base, RegistryBase) and self.pins.base(base.reference) is None:
+                await self._bases.resolve(base, spec.platform)
+        for fetch in _fetches(spec):
+            if fetch.sha256 is None and self.pins.url(fetch.url) is None:
+                await self._fetches.find(fetch, spec)
 
     async def _donor(self, base: Base, spec: Spec) -> Donor:
         return await self._bases.donor(base, spec.platform)

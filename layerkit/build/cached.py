@@ -16,14 +16,21 @@ from typing import Final
 class Kind(StrEnum):
     LAYERS = "layers"
     HEADERS = "headers"
+    DOCUMENTS = "documents"
     ROOTFS = "rootfs"
     DOWNLOADS = "downloads"
 
 
-RECORDS: Final = (Kind.LAYERS, Kind.HEADERS, Kind.ROOTFS)
+RECORDS: Final = (Kind.LAYERS, Kind.HEADERS, Kind.DOCUMENTS, Kind.ROOTFS)
 """What may go at any time, beside running builds too."""
 
-_FOLDERS: Final = {"layers": Kind.LAYERS, "headers": Kind.HEADERS, "rootfs": Kind.ROOTFS, "fetch": Kind.DOWNLOADS}
+_FOLDERS: Final = {
+    "layers": Kind.LAYERS,
+    "headers": Kind.HEADERS,
+    "documents": Kind.DOCUMENTS,
+    "rootfs": Kind.ROOTFS,
+    "fetch": Kind.DOWNLOADS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from layerkit.oci.reference import (
     has_explicit_domain,
     parse_reference,
 )
+from layerkit.packages.lock import load_lock, lock_path
 from layerkit.spec.load import DEFAULT_FILE, load_file
 from layerkit.spec.model import ImageSpec, SpecFile
 
@@ -85,6 +86,7 @@ class PlatformType(click.ParamType[Platform]):
     help="Build for this platform; may be repeated. Replaces the spec's `platforms:`.",
 )
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
+@click.option("--locked", is_flag=True, help="Build from the lock, which must be complete (`layerkit lock`).")
 @click.option("--check", is_flag=True, help="See whether the spec can be built, and write nothing.")
 @click.option("--check-repro", is_flag=True, help="Build twice in different conditions, and compare.")
 @click.option("--second-time", is_flag=True, hidden=True)
@@ -111,6 +113,7 @@ def build(
     outputs: tuple[str, ...],
     platforms: tuple[Platform, ...],
     variables: tuple[str, ...],
+    locked: bool,
     check: bool,
     check_repro: bool,
     second_time: bool,
@@ -155,6 +158,8 @@ def build(
         is_cached=not no_cache,
         backwards=second_time,
         limits=_parse_limits(limits),
+        lock=load_lock(lock_path(Path(path))),
+        is_locked=locked,
     )
     if check:
         _check(builder, file, selected, output)
@@ -164,6 +169,7 @@ def build(
     again: list[str] | None = None
     if check_repro:
         again = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
+        again += ["--locked"] if locked else []
         again += [text for platform in platforms for text in ("--platform", str(platform))]
     order = _Order(
         selected=selected, references=references, places=places, push=push, load=load, access=access, again=again

@@ -23,6 +23,7 @@ from layerkit.progress import Progress
 if TYPE_CHECKING:
     from layerkit.build.builder import Builder
     from layerkit.build.fetch import Answer
+    from layerkit.packages.lock import Lock
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -241,13 +242,17 @@ def make_builder(
     is_cached: bool = True,
     backwards: bool = False,
     limits: Mapping[str, int] = MappingProxyType({}),
+    lock: "Lock | None" = None,
+    is_locked: bool = False,
 ) -> "Builder":
-    """The builder into the local store; one that goes `backwards` works in one thread as well.
+    """The builder into the local store; one that goes `backwards` works in one thread as well. With `is_locked` it must
+    find all that it needs in the `lock`.
 
     `limits` of what others made are those that are not the usual ones, by the names of `layer.read.Limits`.
     """
     from layerkit.build.builder import Builder  # noqa: PLC0415 - most commands build nothing
     from layerkit.layer.read import Limits  # noqa: PLC0415
+    from layerkit.packages.lock import NO_LOCK  # noqa: PLC0415
 
     return Builder(
         store=open_store(access),
@@ -259,6 +264,8 @@ def make_builder(
         backwards=backwards,
         threads=1 if backwards else None,
         limits=Limits(**limits),
+        lock=NO_LOCK if lock is None else lock,
+        is_locked=is_locked,
         progress=progress,
     )
 

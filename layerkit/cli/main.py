@@ -21,6 +21,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "build": ("layerkit.cli.build", "build", "Build the image that a spec file describes."),
     "plan": ("layerkit.cli.plan", "plan", "Show what a build would write, and where it comes from."),
     "explain": ("layerkit.cli.explain", "explain", "Show why layers are not those of the last build."),
+    "lock": ("layerkit.cli.lock", "lock", "Write down what the remote things of a spec are."),
     "push": ("layerkit.cli.push", "push", "Push an image of the local store to its registry."),
     "pull": ("layerkit.cli.pull", "pull", "Pull an image into the local store."),
     "copy": ("layerkit.cli.copy", "copy", "Copy an image from any place to any other."),

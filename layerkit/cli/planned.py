@@ -19,6 +19,7 @@ from layerkit.cli.environment import (
 )
 from layerkit.cli.output import Output, StepLog
 from layerkit.oci.platform import Platform
+from layerkit.packages.lock import load_lock, lock_path
 from layerkit.spec.load import DEFAULT_FILE, load_file
 from layerkit.spec.model import ImageSpec
 
@@ -55,7 +56,8 @@ class Chosen:
 
     async def prepare(self, output: Output, *, is_readable: bool = False) -> Sequence[Prepared]:
         """Those that were meant, planned, and their warnings told."""
-        builder = make_builder(self.access, StepLog(output, verb="pulled"))
+        lock = load_lock(lock_path(self.path))
+        builder = make_builder(self.access, StepLog(output, verb="pulled"), lock=lock)
         prepared = await builder.prepare(self.images, is_readable=is_readable)
         meant = [one for one in prepared if one.spec.name in self.names]
         for warning in dict.fromkeys(warning for one in meant for warning in one.plan.warnings):

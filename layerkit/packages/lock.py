@@ -6,7 +6,6 @@ are checked to be no more than that.
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -191,6 +190,8 @@ def parse_lock(text: str, name: str) -> Lock:
     Raises DocumentError with the line of what is no TOML, and the path of what is no lock, like
     `apt[3].package[0].sha256`.
     """
+
+    import tomllib  # noqa: PLC0415 - most specs have no lock
 
     def refuse(message: str, hint: str = _MEND, *, line: int = 0, column: int = 0) -> DocumentError:
         return DocumentError([Problem(Position(name, line, column), message, hint=hint)])

@@ -6,7 +6,16 @@ from layerkit.build.cached import RECORDS, Amount, Kind, free, measure
 
 
 def fill(folder: Path) -> None:
-    for name in ("layers-1/a", "layers-0/old", "headers-1/b", "rootfs-1/c", "fetch/d", "fetch/.partial-e", "other/f"):
+    for name in (
+        "layers-1/a",
+        "layers-0/old",
+        "headers-1/b",
+        "documents/g",
+        "rootfs-1/c",
+        "fetch/d",
+        "fetch/.partial-e",
+        "other/f",
+    ):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"123")
@@ -22,6 +31,7 @@ def test_what_there_is_by_kind(tmp_path: Path) -> None:
     assert measure(tmp_path) == {
         Kind.LAYERS: Amount(files=2, size=6),
         Kind.HEADERS: one,
+        Kind.DOCUMENTS: one,
         Kind.ROOTFS: one,
         Kind.DOWNLOADS: one,
     }
@@ -29,7 +39,7 @@ def test_what_there_is_by_kind(tmp_path: Path) -> None:
 
 def test_downloads_that_a_build_may_need_go_only_if_asked_for(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert free(tmp_path, RECORDS) == Amount(files=4, size=12)
+    assert free(tmp_path, RECORDS) == Amount(files=5, size=15)
     assert left(tmp_path) == {"fetch/d", "fetch/.partial-e", "other/f"}
     assert free(tmp_path, Kind) == Amount(files=1, size=3)
     assert left(tmp_path) == {"fetch/.partial-e", "other/f"}

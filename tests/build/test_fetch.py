@@ -295,7 +295,8 @@ class TestBuilds:
         async with run(Files()) as server:
             built = await self.build(build, server, "dest: /x, mode: '0755'")
         assert self.entries(built)["x"].mode == 0o755
-        assert built.plan.warnings[0].endswith(f"may be another file tomorrow: add `sha256: {DIGEST.encoded}`")
+        told = f"may be another file tomorrow: add `sha256: {DIGEST.encoded}`, or run `layerkit lock`"
+        assert built.plan.warnings[0].endswith(told)
 
     async def test_another_content_is_an_error_of_the_spec(self, build: Build) -> None:
         async with run(Files()) as server:

@@ -1,0 +1,119 @@
+"""Documents: the manifests and configs of bases, remembered by their digests.
+
+Whoever knows a base by its digest asks no registry for it twice, and needs none where nobody can be reached. A folder
+of the user's cache: a file for each, written beside and renamed, checked against its name when it is read.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerkit.oci.config import MAX_SIZE
+from layerkit.oci.descriptor import Descriptor
+from layerkit.oci.digest import Digest
+from layerkit.oci.errors import ManifestInvalid
+from layerkit.oci.manifest import Manifest, detect_media_type
+from layerkit.oci.reference import Reference, Tag
+from layerkit.oci.repository import Content, OpenRegistry, Repository
+from layerkit.transfer import read_content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentCache:
+    """The cache in `folder`. Without `is_trusted` nothing is found in it, and all is remembered anew. Blocking."""
+
+    folder: Path
+    is_trusted: bool = True
+
+    def find(self, digest: Digest) -> bytes | None:
+        if not self.is_trusted:
+            return None
+        with suppress(OSError):
+            raw = self._path(digest).read_bytes()
+            if Digest.of(raw, digest.algorithm) == digest:
+                return raw
+        return None
+
+    def has(self, digest: Digest) -> bool:
+        return self._path(digest).is_file()
+
+    def remember(self, digest: Digest, raw: bytes) -> None:
+        path = self._path(digest)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        # Where the folder cannot be written nothing is remembered, and nothing fails.
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.write_bytes(raw)
+                temporary.rename(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _path(self, digest: Digest) -> Path:
+        return self.folder / "documents" / f"{digest.algorithm}-{digest.encoded}"
+
+
+class RemoteDocuments:
+    """The documents of a repository of a registry, which is only asked for what is not remembered."""
+
+    def __init__(self, cache: DocumentCache, open_repository: "_OpenRepository") -> None:
+        self._cache = cache
+        self._open = open_repository
+
+    async def get_manifest(self, reference: Tag | Digest) -> Manifest:
+        """Raises what a Repository raises."""
+        if isinstance(reference, Digest):
+            raw = await asyncio.to_thread(self._cache.find, reference)
+            if raw is not None:
+                return Manifest.of(raw, detect_media_type(raw), reference.algorithm)
+        manifest = await (await self._open()).get_manifest(reference)
+        await asyncio.to_thread(self._cache.remember, manifest.digest, manifest.raw)
+        return manifest
+
+    async def read_config(self, descriptor: Descriptor) -> bytes:
+        """The bytes of a config. Raises ManifestInvalid for one that is too long to be a config."""
+        if descriptor.size > MAX_SIZE:
+            raise ManifestInvalid(f"config {descriptor.digest} has {descriptor.size} bytes, {MAX_SIZE} are allowed")
+        raw = await asyncio.to_thread(self._cache.find, descriptor.digest)
+        if raw is None:
+            chunks = [chunk async for chunk in read_content(await self._open(), descriptor)(0)]
+            raw = b"".join(chunks)
+            await asyncio.to_thread(self._cache.remember, descriptor.digest, raw)
+        return raw
+
+
+class _OpenRepository:
+    """The repository, reached when it is first wanted."""
+
+    def __init__(self, open_registry: OpenRegistry, reference: Reference, stack: AsyncExitStack) -> None:
+        self._open_registry = open_registry
+        self._reference = reference
+        self._stack = stack
+        self._repository: Repository | None = None
+
+    async def __call__(self) -> Repository:
+        if self._repository is None:
+            registry = await self._stack.enter_async_context(self._open_registry(self._reference))
+            self._repository = registry.repository(self._reference.path)
+        return self._repository
+
+
+def content_of(raw: bytes) -> Content:
+    """The content of a blob that is here already."""
+
+    async def read(offset: int) -> AsyncIterator[bytes]:
+        yield raw[offset:]
+
+    return read
+
+
+@asynccontextmanager
+async def open_documents(
+    cache: DocumentCache, open_registry: OpenRegistry, reference: Reference
+) -> AsyncIterator[RemoteDocuments]:
+    """Those of the repository of `reference`."""
+    async with AsyncExitStack() as stack:
+        yield RemoteDocuments(cache, _OpenRepository(open_registry, reference, stack))
