@@ -15,10 +15,12 @@ from layerkit.build.plan import BuildPlan, PlannedLayer, indexed
 from layerkit.build.record import BuildRecord, LayerRecord, steps_of
 from layerkit.layer.compress import Compression
 from layerkit.layer.entry import Entry, EntryType
+from layerkit.layer.estargz import RESERVED
 from layerkit.layer.index import IndexedEntry, index_layer
 from layerkit.layer.write import FORMAT_VERSION, write_layer
 from layerkit.oci.config import ImageConfig
 from layerkit.oci.digest import Digest
+from layerkit.spec.model import Spec
 from layerkit.view.contents import digest_files
 from layerkit.view.diff import Aspect, Setting, compare_entries, diff_configs
 
@@ -249,7 +251,10 @@ class Explainer:
             return None
         with opened as file:
             index = index_layer(file, layer.media_type, layer.diff_id)
-        return _Stored(layer, {entry.path: entry for entry in index.entries}, self.open_layer)
+        # What a compression adds nobody has copied.
+        own = RESERVED if layer.compression.startswith(Compression.ESTARGZ) else ()
+        entries = {entry.path: entry for entry in index.entries if entry.path not in own}
+        return _Stored(layer, entries, self.open_layer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +359,7 @@ def subject_of_plan(plan: BuildPlan, *, base: str, base_digest: Digest | None, c
                 name=planned.name,
                 steps=steps_of(spec, planned.name),
                 compression=str(spec.compression),
-                diff_id=_diff_id(planned.entries),
+                diff_id=_diff_id(planned.entries, spec),
                 files=planned.files,
                 size=planned.size,
                 planned=planned,
@@ -372,5 +377,9 @@ class _Nowhere:
         """Only the digest is wanted."""
 
 
-def _diff_id(entries: Sequence[Entry]) -> Digest:
-    return write_layer(entries, _Nowhere(), compression=Compression.NONE).diff_id
+def _diff_id(entries: Sequence[Entry], spec: Spec) -> Digest:
+    compression, level = Compression(spec.compression.kind), spec.compression.level
+    if compression is not Compression.ESTARGZ:
+        # That one has a table of contents in its tar, which says where all is once it is compressed.
+        compression, level = Compression.NONE, None
+    return write_layer(entries, _Nowhere(), compression=compression, level=level).diff_id

@@ -10,6 +10,7 @@ or the sizes of the reads. What must change a byte changes `write.FORMAT_VERSION
 | `arrange` | the order of entries, their implied parents, and which of them may share a layer |
 | `tar` | headers, and the blocks in which a layer is made |
 | `compress` | Compression and its codecs |
+| `estargz` | entries to the gzip members and the table of contents of eStargz |
 | `write` | entries in, a stored layer and its descriptor out |
 | `read` | existing layers: decompression and tar headers, within limits |
 | `index` | LayerIndex: the headers of one layer; FileTree: what the layers of an image make together |

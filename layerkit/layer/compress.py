@@ -1,8 +1,7 @@
 """Codecs: from the blocks of a tar to the bytes of a layer as they are stored.
 
 A codec's bytes depend on the blocks and the level alone, never on the number of threads. A further one is a function
-and a line of `find_codec`; what changes the tar itself (eStargz, with its table of contents) belongs where entries
-become blocks.
+and a line of `find_codec`; what changes the tar itself, as eStargz does, is made of entries (`estargz`).
 """
 
 import os
@@ -63,9 +62,14 @@ class Compression(StrEnum):
     GZIP = "gzip"
     GZIP_FAST = "gzip:fast"
     ZSTD = "zstd"
+    ESTARGZ = "estargz"
 
 
-LEVELS: Final = {Compression.GZIP: range(1, 10), Compression.ZSTD: range(1, 20)}
+LEVELS: Final = {
+    Compression.GZIP: range(1, 10),
+    Compression.ZSTD: range(1, 20),
+    Compression.ESTARGZ: range(1, 10),
+}
 """Those that there are, for what has any."""
 
 
@@ -78,7 +82,7 @@ class Compress(Protocol):
 class Codec:
     """`record` names the program, its version and settings: whoever has the same gets the same bytes.
 
-    Without `compress` the blocks are stored as they are.
+    Without `compress` the blocks are stored as they are, or not made at all: eStargz has members instead.
     """
 
     media_type: str
@@ -99,6 +103,10 @@ def find_codec(compression: Compression, level: int | None = None) -> Codec:
             level = level or _GZIP_LEVEL
             record = f"zlib-ng/{zlib_ng.ZLIBNG_RUNTIME_VERSION};level={level};{_GZIP_RECORD}"
             return Codec(OCI_LAYER_GZIP, record, partial(_gzip, deflate=partial(_deflate, level=level)))
+        case Compression.ESTARGZ:
+            level = level or _GZIP_LEVEL
+            record = f"zlib-ng/{zlib_ng.ZLIBNG_RUNTIME_VERSION};level={level};estargz=1;chunk=1MiB;stored={_WORTH_IT}%"
+            return Codec(OCI_LAYER_GZIP, record, None)
         case Compression.GZIP_FAST:
             import isal  # noqa: PLC0415 - as below
 
@@ -130,7 +138,7 @@ def _gzip(
     """One member of blocks that are compressed independently, each ending at a whole byte (LAYERS, items 28-30)."""
     yield _GZIP_HEADER
     checksum = total = 0
-    for content, block_checksum, block_size in _map_in_order(partial(_pack, deflate=deflate), blocks, threads):
+    for content, block_checksum, block_size in map_in_order(partial(_pack, deflate=deflate), blocks, threads):
         checksum = zlib_ng.crc32_combine(checksum, block_checksum, block_size)
         total += block_size
         yield content
@@ -143,10 +151,19 @@ def _pack(block: Content, *, deflate: Callable[[Content], bytes]) -> tuple[bytes
     return content, zlib_ng.crc32(block), len(block)
 
 
-def _deflate(block: Content, *, level: int) -> bytes:
+def pack_member(content: Content, *, level: int | None = None) -> bytes:
+    """A gzip member of its own, by the codec of eStargz. Drops the GIL."""
+    if _is_dense(content):
+        deflated = _store(content) + _LAST_BLOCK
+    else:
+        deflated = _deflate(content, level=level or _GZIP_LEVEL, end=zlib_ng.Z_FINISH)
+    return b"".join((_GZIP_HEADER, deflated, struct.pack("<LL", zlib_ng.crc32(content), len(content) % 2**32)))
+
+
+def _deflate(block: Content, *, level: int, end: int = zlib_ng.Z_FULL_FLUSH) -> bytes:
     deflate = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15)
     # One write: the bytes that zlib-ng gives depend on the sizes of the writes. So do those of ISA-L.
-    return deflate.compress(block) + deflate.flush(zlib_ng.Z_FULL_FLUSH)
+    return deflate.compress(block) + deflate.flush(end)
 
 
 def _deflate_fast(block: Content) -> bytes:
@@ -208,7 +225,7 @@ def _zstd_job(level: int) -> int:
     return 4 if level <= _ZSTD_DEEP else 16
 
 
-def _map_in_order(function: Callable[[T], U], items: Iterable[T], threads: int) -> Generator[U, None, None]:
+def map_in_order(function: Callable[[T], U], items: Iterable[T], threads: int) -> Generator[U, None, None]:
     """`function` of each item, in the order of the items, worked on in `threads` threads: a few items ahead."""
     pending: deque[Future[U]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="compress")

@@ -15,7 +15,9 @@ BLOCK_SIZE: Final = 1024 * 1024
 """The most bytes of tar in one block; also the size of a file before which a block ends."""
 
 _RECORD: Final = 512
-_TRAILER: Final = bytes(2 * _RECORD)
+TRAILER: Final = bytes(2 * _RECORD)
+"""What a tar ends with."""
+
 _MAX_OCTAL_ID: Final = 2**21 - 1
 _MAX_OCTAL_SIZE: Final = 2**33 - 1
 _MAX_FIELD: Final = 100
@@ -56,9 +58,9 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
             for piece in entry.source.pieces(read_size):
                 block += piece
                 yield from _cut(block)
-            block += bytes(-entry.size % _RECORD)
+            block += padding(entry.size)
         yield from _cut(block)
-    block += _TRAILER
+    block += TRAILER
     yield from _cut(block)
     if block:
         yield block
@@ -66,7 +68,7 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
 
 def tar_size(entries: Iterable[Entry]) -> int:
     """How many bytes the tar of these entries will have."""
-    return sum(_header_size(entry) + entry.size + -entry.size % _RECORD for entry in entries) + len(_TRAILER)
+    return sum(_header_size(entry) + entry.size + -entry.size % _RECORD for entry in entries) + len(TRAILER)
 
 
 def _header_size(entry: Entry) -> int:
@@ -95,9 +97,14 @@ def _cut(block: bytearray) -> Iterator[bytearray]:
         del block[:BLOCK_SIZE]
 
 
+def padding(size: int) -> bytes:
+    """What follows a content of `size` bytes."""
+    return bytes(-size % _RECORD)
+
+
 def encode_header(entry: Entry) -> bytes:
     """All that stands before an entry's content: a PAX header where ustar does not suffice, and the ustar header."""
-    name = _name(entry)
+    name = encode_name(entry)
     link = entry.link.encode()
     records = {b"SCHILY.xattr." + key.encode(): value for key, value in entry.xattrs}
     place = _place(name)
@@ -117,7 +124,8 @@ def encode_header(entry: Entry) -> bytes:
     return _encode_pax(entry.path, records) + header if records else header
 
 
-def _name(entry: Entry) -> bytes:
+def encode_name(entry: Entry) -> bytes:
+    """The name that an entry has in a tar."""
     if entry.type is EntryType.DIRECTORY:
         return b"./" if entry.path == ROOT else entry.path.encode() + b"/"
     return entry.path.encode()
@@ -150,7 +158,7 @@ def _encode_pax(path: str, records: dict[bytes, bytes]) -> bytes:
     name = b"PaxHeaders.0/"
     name += _truncate(path.rpartition("/")[2], _MAX_FIELD - len(name))
     header = _fill(_template(b"x", 0o644, 0, 0, 0, (0, 0)), b"", name, b"", len(content))
-    return header + content + bytes(-len(content) % _RECORD)
+    return header + content + padding(len(content))
 
 
 def _encode_record(key: bytes, value: bytes) -> bytes:

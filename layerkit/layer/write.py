@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from layerkit.layer.arrange import arrange
 from layerkit.layer.compress import Compression, Content, count_threads, find_codec
 from layerkit.layer.entry import Entry
+from layerkit.layer.estargz import EstargzLayer
 from layerkit.layer.tar import iter_blocks, tar_size
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, new_hash
@@ -56,24 +57,34 @@ def write_layer(
     changed: what is in the sink then is no layer.
     """
     codec = find_codec(compression, level)
-    arranged = arrange(entries)
+    threads = count_threads() if threads is None else threads
+    estargz: EstargzLayer | None = None
     with ExitStack() as stack:
-        tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arranged))), advance)
-        if codec.compress is not None:
-            parts = codec.compress(
-                tar, threads=count_threads() if threads is None else threads, size=tar_size(arranged)
-            )
-            stored = _Meter(stack.enter_context(closing(parts)))
+        if compression is Compression.ESTARGZ:
+            tar = _Meter(advance=advance)
+            estargz = EstargzLayer.of(entries, level=level, threads=threads, observe=tar.take)
+            stored = _Meter(stack.enter_context(closing(estargz.parts())))
+        else:
+            arranged = arrange(entries)
+            tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arranged))), advance)
+            if codec.compress is not None:
+                parts = codec.compress(tar, threads=threads, size=tar_size(arranged))
+                stored = _Meter(stack.enter_context(closing(parts)))
         for part in stored:
             sink.write(part)
-    descriptor = Descriptor(media_type=codec.media_type, digest=stored.digest, size=stored.size)
+    descriptor = Descriptor(
+        media_type=codec.media_type,
+        digest=stored.digest,
+        size=stored.size,
+        annotations={} if estargz is None else estargz.annotations,
+    )
     return WrittenLayer(descriptor=descriptor, diff_id=tar.digest, uncompressed_size=tar.size, codec=codec.record)
 
 
 class _Meter:
     """Passes content on, and takes its digest and size on the way."""
 
-    def __init__(self, content: Iterable[Content], advance: Callable[[int], None] = _nothing) -> None:
+    def __init__(self, content: Iterable[Content] = (), advance: Callable[[int], None] = _nothing) -> None:
         self._content = content
         self._advance = advance
         self._digester = new_hash()
@@ -81,10 +92,13 @@ class _Meter:
 
     def __iter__(self) -> Iterator[Content]:
         for part in self._content:
-            self._digester.update(part)
-            self.size += len(part)
-            self._advance(len(part))
+            self.take(part)
             yield part
+
+    def take(self, part: Content) -> None:
+        self._digester.update(part)
+        self.size += len(part)
+        self._advance(len(part))
 
     @property
     def digest(self) -> Digest:

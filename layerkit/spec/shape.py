@@ -23,7 +23,7 @@ from layerkit.spec.shape_config import ConfigShape
 from layerkit.spec.shape_layer import LayerShape
 from layerkit.spec.shape_types import Account, Id, OwnedShape, numbered, parsed
 
-_COMPRESSION: Final = "^(gzip(:([1-9]|fast))?|zstd(:([1-9]|1[0-9]))?|none)$"
+_COMPRESSION: Final = "^(gzip(:([1-9]|fast))?|zstd(:([1-9]|1[0-9]))?|estargz(:[1-9])?|none)$"
 
 
 class UserShape(Section):
@@ -122,7 +122,7 @@ class PartShape(OwnedShape):
     """The `created` of the image: `epoch` (default), `git` for the time of the commit, or seconds since 1970."""
     compression: Annotated[Compression, parsed(text.parse_compression, _COMPRESSION)] = Compression()
     """How to compress the new layers: `gzip` (default), `gzip:1` to `gzip:9`, `gzip:fast` (its bytes depend on the
-    CPU), `zstd`, `zstd:1` to `zstd:19` or `none`."""
+    CPU), `zstd`, `zstd:1` to `zstd:19`, `estargz`, `estargz:1` to `estargz:9` or `none`."""
 
 
 class ImageShape(PartShape):

@@ -14,8 +14,11 @@ from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import Reference, RepositoryName, parse_reference, parse_repository_name
 from layerkit.spec.model import Compression, CompressionKind
 
-_LATER_COMPRESSIONS: Final = frozenset({"estargz"})
-_LEVELS: Final = {CompressionKind.GZIP: range(1, 10), CompressionKind.ZSTD: range(1, 20)}
+_LEVELS: Final = {
+    CompressionKind.GZIP: range(1, 10),
+    CompressionKind.ZSTD: range(1, 20),
+    CompressionKind.ESTARGZ: range(1, 10),
+}
 """Those of zstd above ask for windows that not every reader has (LAYERS, item 32)."""
 
 _MAX_TIMESTAMP: Final = 253402300799
@@ -25,11 +28,6 @@ _MAX_TIMESTAMP: Final = 253402300799
 class ShortCopy(NamedTuple):
     src: str
     dest: str
-
-
-def not_yet(word: str) -> str:
-    """The message for what a later version will understand."""
-    return f"`{word}` is not supported yet by this version"
 
 
 def parse_name(value: object) -> RepositoryName:
@@ -85,20 +83,20 @@ def parse_timestamp(value: object) -> int | Literal["git"]:
 
 
 def parse_compression(value: object) -> Compression:
-    """`gzip`, `gzip:LEVEL`, `gzip:fast`, `zstd`, `zstd:LEVEL` or `none`."""
+    """`gzip`, `gzip:LEVEL`, `gzip:fast`, `zstd`, `zstd:LEVEL`, `estargz`, `estargz:LEVEL` or `none`."""
     text = parse_text(value)
     kind, colon, level = text.partition(":")
-    if kind in _LATER_COMPRESSIONS:
-        raise InvalidValue(not_yet(text))
     if text in set(CompressionKind):
         return Compression(CompressionKind(text))
     if not colon or kind not in _LEVELS:
-        raise InvalidValue(f"expected gzip, gzip:fast, gzip:LEVEL, zstd, zstd:LEVEL or none, found {shorten(text)}")
+        raise InvalidValue(
+            f"expected gzip, gzip:fast, gzip:LEVEL, zstd, zstd:LEVEL, estargz or none, found {shorten(text)}"
+        )
     levels = _LEVELS[CompressionKind(kind)]
     if not re.fullmatch(r"[1-9][0-9]?", level) or int(level) not in levels:
         raise InvalidValue(
             f"expected a level from {levels[0]} to {levels[-1]}, found {shorten(level)}",
-            "write it like zstd:3" if kind == "zstd" else "write it like gzip:6, or gzip:fast",
+            "write it like gzip:6, or gzip:fast" if kind == "gzip" else f"write it like {kind}:3",
         )
     return Compression(CompressionKind(kind), int(level))
 

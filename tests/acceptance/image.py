@@ -44,16 +44,15 @@ async def write_image(folder: Path, fixtures: Iterable[Fixture], *, stored: Comp
 
 async def write_tar_image(folder: Path, tar: bytes) -> Layout:
     """A layout at `folder` whose tag TAG is an image of these bytes as its only layer."""
-    return await _write(folder, [("tar", tar, OCI_LAYER, Digest.of(tar))])
+    return await _write(folder, [("tar", tar, _describe(tar, OCI_LAYER), Digest.of(tar))])
 
 
-async def _write(folder: Path, layers: Iterable[tuple[str, bytes, str, Digest]]) -> Layout:
-    """Of each layer its name, its bytes as they are stored, their media type, and the diff_id."""
+async def _write(folder: Path, layers: Iterable[tuple[str, bytes, Descriptor, Digest]]) -> Layout:
+    """Of each layer its name, its bytes as they are stored, their descriptor, and the diff_id."""
     layout = Layout(folder, create=True)
     repository = layout.repository(RepositoryName(""))
     image = Image.empty(parse_platform("linux/amd64")).with_execution({"Cmd": ["/nothing"]})
-    for name, content, media_type, diff_id in layers:
-        layer = Descriptor(media_type=media_type, digest=Digest.of(content), size=len(content))
+    for name, content, layer, diff_id in layers:
         await repository.put_blob(layer, content_of(content))
         image = image.with_layer(layer, diff_id, created_by=name)
     image = image.created_at(0)
@@ -64,13 +63,18 @@ async def _write(folder: Path, layers: Iterable[tuple[str, bytes, str, Digest]])
     return layout
 
 
-def _store(entries: Iterable[Entry], stored: Compression, *, members: bool) -> tuple[bytes, str, Digest]:
-    """The bytes of a layer as they are stored, their media type, and the diff_id."""
+def _store(entries: Iterable[Entry], stored: Compression, *, members: bool) -> tuple[bytes, Descriptor, Digest]:
+    """The bytes of a layer as they are stored, their descriptor, and the diff_id."""
     sink = io.BytesIO()
     if members and stored is Compression.GZIP:
         written = write_layer(entries, sink, compression=Compression.NONE)
         tar = sink.getvalue()
         parts = (tar[start : start + _MEMBER] for start in range(0, len(tar), _MEMBER))
-        return b"".join(gzip.compress(part, 1, mtime=0) for part in parts), OCI_LAYER_GZIP, written.diff_id
+        content = b"".join(gzip.compress(part, 1, mtime=0) for part in parts)
+        return content, _describe(content, OCI_LAYER_GZIP), written.diff_id
     written = write_layer(entries, sink, compression=stored)
-    return sink.getvalue(), written.descriptor.media_type, written.diff_id
+    return sink.getvalue(), written.descriptor, written.diff_id
+
+
+def _describe(content: bytes, media_type: str) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=Digest.of(content), size=len(content))

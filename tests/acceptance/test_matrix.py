@@ -11,6 +11,7 @@ import pytest
 
 from layerkit.layer.compress import Compression
 from layerkit.layer.entry import ROOT, Entry, EntryType
+from layerkit.layer.estargz import LANDMARK, TOC
 from layerkit.layer.source import FileSource
 from layerkit.layer.tar import encode_header
 from tests.acceptance.fixtures import Fixture, make_fixtures, sparse_fixture
@@ -201,6 +202,38 @@ def few() -> tuple[Fixture, ...]:
 @pytest.fixture(scope="module")
 def zstd(few: tuple[Fixture, ...], scratch: Path) -> Path:
     return asyncio.run(write_image(scratch / "zstd", few, stored=Compression.ZSTD)).root
+
+
+@pytest.fixture(scope="module")
+def estargz(few: tuple[Fixture, ...], scratch: Path) -> Path:
+    return asyncio.run(write_image(scratch / "estargz", few, stored=Compression.ESTARGZ)).root
+
+
+class TestEstargz:
+    """LAYERS, items 29 and 33: several members, and two files that are no secret, are all that others see of it."""
+
+    @pytest.mark.parametrize("reader", [*READERS, "docker"])
+    def test_every_reader_reads_it_as_any_other(
+        self,
+        few: tuple[Fixture, ...],
+        estargz: Path,
+        reader: str,
+        registry: RegistryProcess,
+        docker: Client,
+        tmp_path: Path,
+    ) -> None:
+        if reader == "docker":
+            name = f"{registry.address}/estargz:{TAG}"
+            push(estargz, name)
+            docker("pull", "-q", name)
+            found = mount_from_docker(docker, name, tmp_path)
+        else:
+            found = READERS[reader](estargz, tmp_path)
+        added = {path: found.pop(path) for path in (LANDMARK, TOC)}
+        assert (added[LANDMARK].size, added[LANDMARK].mode, added[TOC].mode) == (1, 0o444, 0o444)
+        planned = plan_tree(layer for fixture in few for layer in fixture.layers)
+        differences = compare(planned, found)
+        assert [str(difference) for difference in differences if find_rule(reader, difference) is None] == []
 
 
 class TestZstd:

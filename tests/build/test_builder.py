@@ -22,10 +22,12 @@ from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource
+from layerkit.oci.digest import Digest
 from layerkit.oci.errors import ManifestInvalid, ManifestUnknown, NameUnknown, OCIError
 from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.progress import Activity, Outcome, Step
 from layerkit.spec.model import ImageSpec, Spec
+from tests.estargz import open_estargz
 from tests.images import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -146,6 +148,19 @@ class TestScratch:
         assert layer.written.descriptor.media_type == "application/vnd.oci.image.layer.v1.tar+gzip"
         stored = store.path_of(layer.written.descriptor.digest).read_bytes()
         assert digest_of(gzip.decompress(stored)) == layer.written.diff_id
+
+    async def test_a_layer_of_estargz_has_its_annotations_in_the_manifest_also_when_it_is_known_again(
+        self, build: Build, store: Store
+    ) -> None:
+        """stargz-snapshotter, estargz.md: `toc.digest` "MUST be contained in the descriptor that references this"."""
+        text = "from: scratch\ncompression: estargz:6\nlayers: [{copy: [./file:/x]}]\n"
+        for _ in range(2):
+            built = await build(text)
+            (described,) = manifest_of(built)["layers"]
+            stored = store.path_of(Digest(described["digest"])).read_bytes()
+            layer = open_estargz(stored, described["annotations"]["containerd.io/snapshot/stargz/toc.digest"])
+            assert set(layer.entries) == {".no.prefetch.landmark", "x"}
+            assert built.layers[0].written.codec.startswith("zlib-ng/2.3.3;level=6;estargz=1;")
 
     @pytest.mark.parametrize("seconds", [0, 2**31, 253402300799])
     async def test_a_timestamp_is_written_as_utc(self, build: Build, seconds: int) -> None:

@@ -108,7 +108,7 @@ async def test_content_of_the_spec_and_its_attributes_count(patient: Builder, lo
 
 async def test_another_compression_is_another_layer(patient: Builder, load: Load, tree: Path) -> None:
     await build(patient, load(SPEC))
-    for compression in ("gzip:1", "gzip:fast", "zstd", "zstd:5", "none"):
+    for compression in ("gzip:1", "gzip:fast", "zstd", "zstd:5", "estargz", "none"):
         _, outcomes, _ = await build(patient, load(f"compression: {compression}\n{SPEC}"))
         assert outcomes == [Outcome.DONE]
 

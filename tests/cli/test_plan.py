@@ -229,6 +229,15 @@ class TestExplain:
         assert verdicts(image) == {"app": "changed", "notes": "changed"}
         assert image["layers"][0]["reasons"] == ["compression gzip -> zstd"]
 
+    def test_what_a_compression_adds_is_no_input(self, run: Run, context: Path) -> None:
+        write(context, f"{SPEC}compression: estargz:4\n")
+        run("build", "-q")
+        assert verdicts(explain(run)) == {"app": "same", "notes": "same"}
+        (context / "src/lib/a.py").write_text("a = 2\n")
+        image = explain(run)
+        assert verdicts(image) == {"app": "changed", "notes": "same"}
+        assert inputs(image, "app") == [("/srv/app/lib/a.py", "changed", "content")]
+
     def test_what_is_in_no_layer_may_be_what_changed(self, run: Run, context: Path) -> None:
         write(context, f"{SPEC}annotations: {{note: a}}\ntimestamp: 1700000000\n")
         run("build", "-q")

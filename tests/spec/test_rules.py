@@ -422,6 +422,8 @@ def test_names_of_users_become_numbers_in_the_config(load: Load, user: str, writ
         ("zstd", Compression(CompressionKind.ZSTD)),
         ("zstd:1", Compression(CompressionKind.ZSTD, 1)),
         ("zstd:19", Compression(CompressionKind.ZSTD, 19)),
+        ("estargz", Compression(CompressionKind.ESTARGZ)),
+        ("estargz:9", Compression(CompressionKind.ESTARGZ, 9)),
         ("none", Compression(CompressionKind.NONE)),
     ],
 )
