@@ -322,7 +322,7 @@ class Dispatcher:
             status=status,
             error=exchange.error,
             seconds=seconds,
-            received=http.content_length or 0,
+            received=http.content.total_bytes,
             sent=sent,
         )
         for observer in self._observers:

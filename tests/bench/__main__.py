@@ -10,11 +10,18 @@ from tests.bench import builder, registry
 from tests.bench.measuring import require
 
 TARGET = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+PLOT = TARGET.with_suffix(".svg")
+
+
+_NEEDED = {
+    "registry": ("docker-registry", "nginx", "wrk", "curl"),
+    "builder": ("buildah", "docker", "dockerd", "pigz", "tar", "find"),
+}
 
 
 def main() -> None:
-    require("docker-registry", "nginx", "wrk", "curl", "buildah", "pigz", "tar")
-    wanted = sys.argv[1:] or ["registry", "builder"]
+    wanted = sys.argv[1:] or list(_NEEDED)
+    require(*(program for name in wanted for program in _NEEDED[name]))
     parts = [
         "# Benchmarks",
         "",
@@ -23,10 +30,10 @@ def main() -> None:
         "one table; machines are noisy, so read the ratios, not the figures.",
     ]
     before = TARGET.read_text().split("\n## ")[1:] if TARGET.exists() else []
-    for name, part in (("registry", registry), ("builder", builder)):
+    for name, part in (("registry", registry.measure), ("builder", lambda: builder.measure(plot=PLOT))):
         # What is not measured now stays as it was.
         kept = [f"\n## {section.strip()}" for section in before if section.lower().startswith(name)]
-        parts += ["", *part.measure()] if name in wanted else kept
+        parts += ["", *part()] if name in wanted else kept
     text = "\n".join(parts) + "\n"
     TARGET.write_text(text)
     sys.stdout.write(text)

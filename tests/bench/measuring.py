@@ -64,10 +64,13 @@ def format_figure(value: float) -> str:
 
 def require(*programs: str) -> None:
     """Say what is missing, and end."""
-    missing = [name for name in programs if shutil.which(name, path="/usr/bin:/usr/sbin:/bin:/sbin") is None]
+    missing = [
+        name for name in programs if shutil.which(name, path="/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin") is None
+    ]
     if missing:
         sys.exit(
-            f"make bench needs {', '.join(missing)}: apt-get install docker-registry nginx-light wrk curl buildah pigz"
+            f"make bench needs {', '.join(missing)}: "
+            "apt-get install docker-registry nginx-light wrk curl buildah docker.io pigz"
         )
 
 

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
@@ -328,6 +329,20 @@ class TestObserving:
         assert requests[1]["reference"] == digest
         assert requests[1]["sent"] == len(b"logged")
         assert requests[0]["received"] == len(b"logged")
+
+    def test_a_body_of_no_announced_size_counts_as_well(self, tmp_path: Path) -> None:
+        """docker and buildah send layers so: `Transfer-Encoding: chunked` (RFC 9112, 7.1)."""
+        configuration = tmp_path / "registry.yaml"
+        configuration.write_text("log: {format: json}\n")
+        with run_registry(tmp_path / "registry", "--config", str(configuration)) as registry:
+            begin = urllib.request.Request(f"http://{registry.address}/v2/a/blobs/uploads/", method="POST", data=b"")
+            with urllib.request.urlopen(begin, timeout=10) as response:
+                location = urljoin(begin.full_url, response.headers["Location"])
+            chunks = urllib.request.Request(location, method="PATCH", data=iter([b"one", b"two"]))
+            urllib.request.urlopen(chunks, timeout=10).close()
+            registry.stop()
+        requests = [line for line in map(json.loads, registry.log.splitlines()) if line["msg"] == "request"]
+        assert [(line["method"], line["received"]) for line in requests] == [("POST", 0), ("PATCH", len(b"onetwo"))]
 
     async def test_warnings_go_out_with_every_answer(self, tmp_path: Path) -> None:
         """`Warning: 299 - "text"`: in exactly this form clients show it (distribution-spec 1.2)."""
