@@ -35,7 +35,7 @@ version = "1.0"
 wheels = [
     {{ path = "w/native-1.0-cp311-cp311-manylinux2014_x86_64.whl", hashes = {{ sha256 = "{HASH}" }} }},
     {{ path = "w/native-1.0-1-cp311-cp311-manylinux2014_x86_64.whl", hashes = {{ sha256 = "{HASH}" }} }},
-    {{ url = "https://a.example/1", name = "native-1.0-cp312-cp312-musllinux_1_1_aarch64.whl", hashes.sha256 = "{HASH}" }},
+    {{ url = "https://a.test", name = "native-1.0-cp312-cp312-musllinux_1_1_aarch64.whl", hashes.sha256 = "{HASH}" }},
 ]
 
 [[packages]]
@@ -82,7 +82,7 @@ def test_a_target_gets_what_its_markers_and_tags_ask_for() -> None:
     assert found["web"].size == 7
     assert found["native"].reason == "web"
     assert found["usual"].version == "1.0"
-    assert chosen(target=ALPINE)["native"].url == "https://a.example/1"
+    assert chosen(target=ALPINE)["native"].url == "https://a.test"
 
 
 def test_extras_and_groups_are_those_that_are_asked_for() -> None:
@@ -108,7 +108,7 @@ def test_extras_and_groups_are_those_that_are_asked_for() -> None:
         (LOCK.replace("usual-1.0-py3-none-any.whl", "usual-1.0.zip"), "usual as the archive usual-1.0.zip"),
         (
             LOCK.replace(
-                'directory = { path = "." }', 'vcs = { type = "git", url = "https://a.example", commit-id = "1" }'
+                'directory = { path = "." }', 'vcs = { type = "git", url = "https://a.test", commit-id = "1" }'
             ),
             "app as a commit of https://a.example",
         ),
