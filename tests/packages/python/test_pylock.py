@@ -110,7 +110,7 @@ def test_extras_and_groups_are_those_that_are_asked_for() -> None:
             LOCK.replace(
                 'directory = { path = "." }', 'vcs = { type = "git", url = "https://a.test", commit-id = "1" }'
             ),
-            "app as a commit of https://a.example",
+            "app as a commit of https://a.test",
         ),
         (LOCK.replace('name = "checker"', 'name = "web"'), "pylock.toml is no lock"),
         (LOCK + LOCK[LOCK.index("[[packages]]") : LOCK.index("[[packages]]", 300)], "has web twice"),
