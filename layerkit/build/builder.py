@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
@@ -32,6 +32,7 @@ from layerkit.build.recipes import LayerRecords
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.together import run_together
 from layerkit.content.store import Store
+from layerkit.document.problem import DocumentError
 from layerkit.image.configure import configure
 from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
 from layerkit.layer.compress import LEVELS, Compression, find_codec
@@ -48,7 +49,11 @@ from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import OpenRegistry
 from layerkit.packages.lock import NO_LOCK, Lock
 from layerkit.progress import SILENT, Progress
-from layerkit.spec.model import Base, Copy, Fetch, ImageSpec, RegistryBase, Spec
+from layerkit.spec.model import Apt, Base, Copy, Fetch, ImageBase, ImageSpec, RegistryBase, Spec
+
+if TYPE_CHECKING:
+    from layerkit.build.debs import Debs
+    from layerkit.build.installing import ArrivedDebs
 
 LAYERS_AT_ONCE: Final = 2
 """Each layer is compressed by several threads already; two of them fill the gaps that reading leaves."""
@@ -112,7 +117,8 @@ class Builder:
     made again; without `is_cached` nothing in it is believed. `source_date_epoch` bounds the times that a spec takes
     from its sources. `threads` compress a layer, by default as many as there are CPUs, and folders are read as they
     come or `backwards`: neither changes a byte. `limits` are of what others made; `clock` is the Packer's. What is
-    remote is what `lock` says it is; where the build `is_locked` it has to say it of all.
+    remote is what `lock` says it is; where the build `is_locked` it has to say it of all. `apt` is the folder of this
+    machine's apt, which says where packages come from. One that `is_strict` refuses what a plan has doubts about.
     """
 
     store: Store
@@ -128,6 +134,8 @@ class Builder:
     is_locked: bool = False
     progress: Progress = SILENT
     clock: Callable[[], int] = time.time_ns
+    apt: Path = Path("/etc/apt")
+    is_strict: bool = False
 
     async def build(
         self, images: Sequence[ImageSpec], listeners: Mapping[RepositoryName, Listener] = MappingProxyType({})
@@ -155,12 +163,16 @@ class Builder:
         return tuple(prepared)
 
     async def resolve(self, images: Sequence[ImageSpec]) -> Lock:
-        """What the remote things of the images are: by the lock, and for what it does not have as they are now. Nothing
-        is planned. Raises what `build` raises."""
+        """What the remote things of the images are: by the lock, and for what it does not have as they are now. Only
+        images below others that have packages are planned. Raises what `build` raises."""
         run = _Run(self)
+        below = _below_packages(images)
         for image in images:
             for spec in image.specs:
-                await run.resolve(spec)
+                if image.name in below:
+                    await run.prepare(spec)
+                else:
+                    await run.resolve(spec)
         return run.pins.used
 
 
@@ -173,6 +185,7 @@ class _Run:
         self._siblings: dict[tuple[RepositoryName, str], Sibling] = {}
         self._written: dict[_Key, WrittenLayer] = {}
         self.pins = Pins(lock=builder.lock, is_locked=builder.is_locked)
+        self._debs: Debs | None = None
         records = LayerRecords(folder=builder.cache, is_trusted=builder.is_cached)
         self._packer = Packer(
             store=builder.store,
@@ -242,21 +255,24 @@ class _Run:
     async def prepare(self, spec: Spec) -> Prepared:
         """Everything up to the plan. Raises what `Builder.build` raises."""
         _check_compression(spec)
-        _check_packages(spec)
         warnings: list[str] = []
         self.pins.check(spec, warnings)
         base = await self._bases.resolve(spec.base, spec.platform)
         # Whoever adds nothing needs to know nothing of what is there.
         is_changed = bool(spec.layers or spec.users)
         warnings += base.warnings
+        filesystem = await self._bases.filesystem(base) if is_changed else Filesystem()
         inputs = Inputs(
-            base=await self._bases.filesystem(base) if is_changed else Filesystem(),
+            base=filesystem,
             donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
             fetched={fetch: await self._fetches.bring(fetch, spec, warnings) for fetch in _fetches(spec)},
+            debs=await self._bring_debs(spec, filesystem, warnings),
             newest=self._newest(spec),
             backwards=self._builder.backwards,
         )
         plan = await asyncio.to_thread(plan_build, spec, inputs)
+        if plan.doubts and self._builder.is_strict:
+            raise DocumentError([spec.document.problem(doubt.position, doubt.message) for doubt in plan.doubts])
         count = len(inputs.base.layers) if is_changed else len(base.image.layers)
         if count > MOST_LAYERS:
             raise spec.problem(
@@ -274,6 +290,40 @@ class _Run:
         for fetch in _fetches(spec):
             if fetch.sha256 is None and self.pins.url(fetch.url) is None:
                 await self._fetches.find(fetch, spec)
+        if any(layer.apt is not None for layer in spec.layers):
+            filesystem = await self._bases.filesystem(await self._bases.resolve(spec.base, spec.platform))
+            await self._bring_debs(spec, filesystem, [], is_to_be_installed=False)
+
+    async def _bring_debs(
+        self, spec: Spec, base: Filesystem, warnings: list[str], *, is_to_be_installed: bool = True
+    ) -> "dict[Apt, ArrivedDebs]":
+        """The packages of each layer, on this machine; of those below it is known what they bring. Those that are not
+        to be installed are brought where a layer above depends on what they say."""
+        found: dict[Apt, ArrivedDebs] = {}
+        layers = [(layer, layer.apt) for layer in spec.layers if layer.apt is not None]
+        for layer, apt in layers:
+            debs = self._open_debs()
+            request = await asyncio.to_thread(debs.ask, apt, spec, base, tuple(found.values()))
+            lock = self.pins.apt(spec, layer, apt.position, request.digest, warnings)
+            if lock is None:
+                lock = await debs.resolve(request, spec)
+                self.pins.note_apt(spec, layer, lock)
+            if is_to_be_installed or layer is not layers[-1][0]:
+                found[apt] = await debs.bring(request, lock, spec)
+        return found
+
+    def _open_debs(self) -> "Debs":
+        if self._debs is None:
+            from layerkit.build.debs import open_debs  # noqa: PLC0415 - few specs have packages
+
+            builder = self._builder
+            self._debs = open_debs(
+                self._fetches.fetcher,
+                spool=builder.cache / "spool",
+                machine=builder.apt,
+                today=lambda: datetime.fromtimestamp(builder.clock() / 10**9, UTC),
+            )
+        return self._debs
 
     async def _donor(self, base: Base, spec: Spec) -> Donor:
         return await self._bases.donor(base, spec.platform)
@@ -345,14 +395,20 @@ def _picked_by(planned: PlannedLayer) -> Iterator[Picked]:
             yield source.contents
 
 
+def _below_packages(images: Sequence[ImageSpec]) -> set[RepositoryName]:
+    """The images of a file that others with packages stand upon: what they have decides what those need."""
+    found: set[RepositoryName] = set()
+    # Each comes after what it needs.
+    for image in reversed(images):
+        for spec in image.specs:
+            has_packages = any(layer.apt is not None for layer in spec.layers)
+            if isinstance(spec.base, ImageBase) and (has_packages or image.name in found):
+                found.add(spec.base.name)
+    return found
+
+
 def _fetches(spec: Spec) -> list[Fetch]:
     return [fetch for layer in spec.layers for fetch in layer.fetches]
-
-
-def _check_packages(spec: Spec) -> None:
-    for layer in spec.layers:
-        if layer.apt is not None:
-            raise spec.problem(layer.apt.position, "`apt` is not supported yet by this version")
 
 
 def _check_compression(spec: Spec) -> None:

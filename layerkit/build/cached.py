@@ -18,10 +18,11 @@ class Kind(StrEnum):
     HEADERS = "headers"
     DOCUMENTS = "documents"
     ROOTFS = "rootfs"
+    PACKAGES = "packages"
     DOWNLOADS = "downloads"
 
 
-RECORDS: Final = (Kind.LAYERS, Kind.HEADERS, Kind.DOCUMENTS, Kind.ROOTFS)
+RECORDS: Final = (Kind.LAYERS, Kind.HEADERS, Kind.DOCUMENTS, Kind.ROOTFS, Kind.PACKAGES)
 """What may go at any time, beside running builds too."""
 
 _FOLDERS: Final = {
@@ -29,6 +30,7 @@ _FOLDERS: Final = {
     "headers": Kind.HEADERS,
     "documents": Kind.DOCUMENTS,
     "rootfs": Kind.ROOTFS,
+    "packages": Kind.PACKAGES,
     "fetch": Kind.DOWNLOADS,
 }
 

@@ -63,20 +63,16 @@ class Fetcher:
     timing: Timing = REAL
     is_trusted: bool = True
 
-    async def fetch(self, url: str, sha256: Digest | None) -> tuple[Path, Digest]:
-        """The file, on this machine, and what it is called by its content.
+    async def fetch(self, url: str, sha256: Digest | None, name: str = "") -> tuple[Path, Digest]:
+        """The file, on this machine, and what it is called by its content. `name` is what its progress is told by.
 
         Raises DigestInvalid for content that is not of this SHA-256, and OCIError for what cannot be read.
         """
-        step = Step(activity=Activity.FETCH, name=url.rpartition("/")[2] or url)
+        step = Step(activity=Activity.FETCH, name=name or url.rpartition("/")[2] or url)
         with running(self.progress, step) as run:
-            if (
-                sha256 is not None
-                and self.is_trusted
-                and await asyncio.to_thread(_is_whole, self._path(sha256), sha256)
-            ):
+            if sha256 is not None and self.is_trusted and await asyncio.to_thread(_is_whole, self.path(sha256), sha256):
                 run.outcome = Outcome.REUSED
-                return self._path(sha256), sha256
+                return self.path(sha256), sha256
             self.folder.joinpath("fetch").mkdir(parents=True, exist_ok=True)
             # Of a file that may be another one each time nothing is gone on with.
             key = hashlib.sha256(f"{sha256} {url}".encode()).hexdigest() if sha256 else secrets.token_hex(12)
@@ -85,7 +81,7 @@ class Fetcher:
             if fd is None:
                 run.outcome = Outcome.REUSED
                 assert sha256 is not None  # noqa: S101 - nobody else has the name of the other kind
-                return self._path(sha256), sha256
+                return self.path(sha256), sha256
             try:
                 digest = await self._download(url, sha256, partial, fd, run)
             except BaseException:
@@ -94,17 +90,25 @@ class Fetcher:
                 raise
             finally:
                 os.close(fd)
-            return self._path(digest), digest
+            return self.path(digest), digest
 
-    def _path(self, digest: Digest) -> Path:
+    def path(self, digest: Digest) -> Path:
+        """Where a file is kept."""
         return self.folder / "fetch" / f"{digest.algorithm}-{digest.encoded}"
+
+    def has(self, digest: Digest, size: int) -> bool:
+        """Whether a file seems to be kept; who reads it has to see for himself whether it is whole."""
+        try:
+            return self.is_trusted and self.path(digest).stat().st_size == size
+        except OSError:
+            return False
 
     async def _lock(self, partial: Path, sha256: Digest | None) -> int | None:
         """The beginning of the file, locked; None where another build has brought it whole meanwhile."""
         while (fd := _try_lock(partial)) is None:  # noqa: ASYNC110 - another process has it, which sends no event
             # Not in a thread that waits for the lock: nobody could cancel that.
             await asyncio.sleep(_WAIT_SECONDS)
-        if sha256 is not None and self.is_trusted and await asyncio.to_thread(_is_whole, self._path(sha256), sha256):
+        if sha256 is not None and self.is_trusted and await asyncio.to_thread(_is_whole, self.path(sha256), sha256):
             _drop(partial)
             os.close(fd)
             return None
@@ -160,7 +164,7 @@ class Fetcher:
                 raise _Interrupted(error, version) from error
             await file.settle()
             expected = sha256 if sha256 is not None else await asyncio.to_thread(_digest_of, fd)
-            found = await file.publish(partial, self._path(expected), expected)
+            found = await file.publish(partial, self.path(expected), expected)
         finally:
             await file.close()
         if found != expected:

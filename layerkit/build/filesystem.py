@@ -4,12 +4,14 @@ A plan stands on one, and copies from others. Nothing is unpacked: the tree is o
 is taken out of its layer when it is known what that is. Blocking.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple, Protocol, Self
 
+from layerkit.build.recipes import key_of
 from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex
@@ -75,6 +77,10 @@ class PlannedLayerContents:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
 
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return self._entries
+
     @cached_property
     def _by_path(self) -> dict[str, Entry]:
         return {entry.path: entry for entry in self._entries}
@@ -102,6 +108,23 @@ class Filesystem:
             self._in_tree += 1
             self._tree.add(self._entries[self._in_tree - 1]())
         return self._tree
+
+    @property
+    def digest(self) -> str | None:
+        """What tells it from all others, None where its contents cannot be told without reading them."""
+        digester = hashlib.sha256()
+        for layer in self.layers:
+            match layer:
+                case StoredLayer():
+                    identity: str | None = layer.descriptor.digest
+                case PlannedLayerContents():
+                    identity = key_of(layer.entries, "")
+                case _:
+                    identity = None
+            if identity is None:
+                return None
+            digester.update(f"{identity}\n".encode())
+        return digester.hexdigest()
 
     @classmethod
     def of(cls, layers: Sequence[tuple[Descriptor, LayerIndex]]) -> "Filesystem":

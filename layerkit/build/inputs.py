@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.pick import Donor
 from layerkit.layer.entry import MAX_MTIME
 from layerkit.layer.source import FileSource
 from layerkit.spec.model import (
+    Apt,
     ArchiveBase,
     Base,
     Fetch,
@@ -19,6 +21,9 @@ from layerkit.spec.model import (
     Scratch,
     StoreBase,
 )
+
+if TYPE_CHECKING:
+    from layerkit.build.installing import ArrivedDebs
 
 Fetched = FileSource | Filesystem
 """A file, or what is in an archive."""
@@ -33,6 +38,7 @@ class Inputs:
     base: Filesystem = field(default_factory=Filesystem)
     donors: Mapping[Base, Donor] = field(default_factory=lambda: MappingProxyType({}))
     fetched: Mapping[Fetch, Fetched] = field(default_factory=lambda: MappingProxyType({}))
+    debs: "Mapping[Apt, ArrivedDebs]" = field(default_factory=lambda: MappingProxyType({}))
     newest: int = MAX_MTIME
     backwards: bool = False
 

@@ -18,9 +18,10 @@ from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType, whiteout
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry, Subtree
 from layerkit.layer.source import BytesSource, FileSource
+from layerkit.packages.errors import PackageError
 from layerkit.sizes import format_size
 from layerkit.spec.capabilities import parse_capabilities
-from layerkit.spec.model import Attributes, Content, Copy, Directory, Fetch, Layer, Spec, Symlink
+from layerkit.spec.model import Apt, Attributes, Content, Copy, Directory, Fetch, Layer, Spec, Symlink
 
 USERS: Final = "users"
 """The name of the layer that has the accounts of a spec."""
@@ -39,6 +40,14 @@ class Provenance(NamedTuple):
 
     source: str
     position: Position
+
+
+class Doubt(NamedTuple):
+    position: Position
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +80,13 @@ class PlannedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlan:
-    """`warnings` are what a person may want to know and change."""
+    """`warnings` are what a person may want to know and change; `doubts`, which are among them, what may keep the image
+    from working: a strict build stops at them."""
 
     spec: Spec
     layers: tuple[PlannedLayer, ...]
     warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...] = ()
 
 
 def plan_build(spec: Spec, inputs: Inputs) -> BuildPlan:
@@ -90,11 +101,13 @@ _Item = Copy | Content | Fetch | Directory | Symlink
 
 
 class _Planned(NamedTuple):
-    """An entry on its way into a layer. `is_declared` is a folder whose attributes the spec sets."""
+    """An entry on its way into a layer. `is_declared` is a folder whose attributes the spec sets, `is_packaged` what a
+    package brings."""
 
     entry: Entry
     provenance: Provenance
     is_declared: bool = False
+    is_packaged: bool = False
 
     @property
     def position(self) -> Position:
@@ -106,11 +119,14 @@ class _Planner:
         self._spec = spec
         self._inputs = inputs
         self._below = inputs.base
+        self._beside = inputs.base
+        """What is below an item of the layer at hand: with the packages of the same layer, which come before it."""
         self._context = Context(spec, backwards=inputs.backwards)
         self._base_layers = len(inputs.base.layers)
         self._layers: list[PlannedLayer] = []
         self._warnings: list[str] = []
-        self._accounts = self._read_accounts()
+        self._doubts: list[Doubt] = []
+        self._accounts = self._read_accounts(self._below)
 
     def plan(self) -> BuildPlan:
         for layer in self._spec.layers:
@@ -120,17 +136,20 @@ class _Planner:
         count = self._base_layers + len(self._layers)
         if count > _MANY_LAYERS:
             self._warnings.append(f"the image has {count} layers: more than {_MANY_LAYERS} are slow to mount")
-        warnings = (*self._spec.warnings, *self._warnings, *sorted(self._context.warnings))
-        return BuildPlan(spec=self._spec, layers=tuple(self._layers), warnings=tuple(dict.fromkeys(warnings)))
+        doubts = tuple(dict.fromkeys(self._doubts))
+        warnings = (*self._spec.warnings, *map(str, doubts), *self._warnings, *sorted(self._context.warnings))
+        return BuildPlan(
+            spec=self._spec, layers=tuple(self._layers), warnings=tuple(dict.fromkeys(warnings)), doubts=doubts
+        )
 
-    def _read_accounts(self) -> Accounts:
-        """Those of the base and of the spec, before a layer changes them."""
+    def _read_accounts(self, below: Filesystem) -> Accounts:
+        """Those of the base and of the spec, before a layer's copies change them."""
         spec = self._spec
         owners = [item.attributes for layer in spec.layers for item in _items(layer)]
         if not any(isinstance(name, str) for owner in owners for name in (owner.user, owner.group)):
             return Accounts()
         try:
-            known = Accounts.parse(self._below.read(PASSWD), self._below.read(GROUP))
+            known = Accounts.parse(below.read(PASSWD), below.read(GROUP))
         except LayerError as error:
             raise spec.problem(spec.locate("from"), f"the names of owners cannot be resolved: {error}") from error
         return known.with_users(spec.users)
@@ -138,6 +157,9 @@ class _Planner:
     def _plan_layer(self, layer: Layer) -> None:
         removed = self._remove(layer)
         planned: dict[str, _Planned] = {}
+        self._beside = self._below
+        if layer.apt is not None:
+            self._install(layer.apt, planned, removed)
         for item in _items(layer):
             try:
                 for taken in self._take(item):
@@ -198,6 +220,24 @@ class _Planner:
                 removed[path] = subtree, *found[path]
         return removed
 
+    def _install(self, apt: Apt, planned: dict[str, _Planned], removed: Iterable[str]) -> None:
+        """Put packages into the layer, and see the system with them from then on."""
+        try:
+            found = self._inputs.debs[apt].install(self._below, removed)
+            entries = arrange(found.entries)
+        except (PackageError, LayerError, ValueError) as error:
+            raise self._spec.problem(apt.position, str(error)) from error
+        for entry in entries:
+            origin = found.origins.get(entry.path, "made by installing packages")
+            planned[entry.path] = _Planned(entry, Provenance(f"apt: {origin}", apt.position), is_packaged=True)
+        self._warnings += [f"{apt.position}: {warning}" for warning in found.warnings]
+        self._doubts += [Doubt(apt.position, doubt) for doubt in found.doubts]
+        self._beside = self._below.copy()
+        for path in removed:
+            self._beside.tree.take(path)
+        self._beside.add_later(lambda: [indexed(entry) for entry in entries], PlannedLayerContents(entries))
+        self._accounts = self._read_accounts(self._beside)
+
     def _take(self, item: _Item) -> Iterator[Taken]:
         """The entries of one item of the spec. Raises LayerError, InvalidValue or DocumentError."""
         marks = self._marks(item)
@@ -246,7 +286,7 @@ class _Planner:
 
     def _put(self, planned: dict[str, _Planned], taken: Taken, item: _Item) -> None:
         is_declared = isinstance(item, Directory) and _sets_attributes(item.attributes)
-        entry = _settle(taken.entry, self._below.tree, is_declared=is_declared)
+        entry = _settle(taken.entry, self._beside.tree, is_declared=is_declared)
         if entry.path == ROOT and not is_declared:
             return
         replaced = planned.get(entry.path)
@@ -256,7 +296,10 @@ class _Planner:
                 return
         elif replaced is not None:
             _check_replaced(entry, replaced)
-            self._warnings.append(f"{item.position}: /{entry.path} is copied twice in one layer: the later one wins")
+            if not replaced.is_packaged:
+                self._warnings.append(
+                    f"{item.position}: /{entry.path} is copied twice in one layer: the later one wins"
+                )
         if taken.identity is not None and entry.type is EntryType.FILE:
             self._warn_of_attributes(entry, taken.identity, item.position)
         planned[entry.path] = _Planned(entry, Provenance(taken.origin, item.position), is_declared)
@@ -272,6 +315,8 @@ class _Planner:
         found: dict[str, list[tuple[str, int, Position]]] = {}
         for path, item in planned.items():
             entry = item.entry
+            if item.is_packaged:
+                continue
             if entry.type is EntryType.FILE and entry.mode & 0o6000:
                 what = "runs with the rights of its owner" if entry.mode & 0o4000 else "runs with those of its group"
                 found.setdefault(what, []).append((path, entry.mode, item.position))
@@ -488,7 +533,7 @@ def _changed(path: str, content: bytes, below: FileTree) -> Entry:
 
 def _describe(layer: Layer) -> str:
     """What `docker history` shows."""
-    steps = []
+    steps = [] if layer.apt is None else [f"apt {' '.join(layer.apt.packages)}"]
     for item in layer.copies:
         if isinstance(item, Copy):
             origin = f"{name_base(item.origin)}:" if item.origin is not None else ""

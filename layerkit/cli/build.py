@@ -90,6 +90,7 @@ class PlatformType(click.ParamType[Platform]):
 @click.option("--check", is_flag=True, help="See whether the spec can be built, and write nothing.")
 @click.option("--check-repro", is_flag=True, help="Build twice in different conditions, and compare.")
 @click.option("--second-time", is_flag=True, hidden=True)
+@click.option("--strict", is_flag=True, help="Refuse what may keep an image from working, and is a warning otherwise.")
 @click.option("--no-cache", is_flag=True, help="Believe nothing that an earlier build has remembered.")
 @click.option(
     "--limit",
@@ -117,6 +118,7 @@ def build(
     check: bool,
     check_repro: bool,
     second_time: bool,
+    strict: bool,
     no_cache: bool,
     limits: tuple[str, ...],
     metadata_file: Path | None,
@@ -156,6 +158,7 @@ def build(
         access,
         StepLog(output, verb="pulled"),
         is_cached=not no_cache,
+        is_strict=strict,
         backwards=second_time,
         limits=_parse_limits(limits),
         lock=load_lock(lock_path(Path(path))),

@@ -19,9 +19,10 @@ from layerkit.view.files import format_mode
 @click.command()
 @spec_options
 @click.option("--layer", "only", multiple=True, metavar="NAME", help="Only this layer; may be repeated.")
+@click.option("--strict", is_flag=True, help="Refuse what may keep an image from working, and is a warning otherwise.")
 @format_option
 @output_options
-def plan(*, chosen: Chosen, only: tuple[str, ...], form: str, output: Output) -> None:
+def plan(*, chosen: Chosen, only: tuple[str, ...], strict: bool, form: str, output: Output) -> None:
     """Show what a build would write: each file's destination, owner and mode by layer, and where it comes from.
 
     Files are looked at and not read, and nothing is written.
@@ -31,7 +32,7 @@ def plan(*, chosen: Chosen, only: tuple[str, ...], form: str, output: Output) ->
     layerkit plan web --layer app                one layer of one image
     layerkit plan --platform linux/arm64 --format json | jq '.images[].layers[].size'
     """
-    prepared = asyncio.run(chosen.prepare(output))
+    prepared = asyncio.run(chosen.prepare(output, is_strict=strict))
     known = list(dict.fromkeys(layer.name for one in prepared for layer in one.plan.layers))
     for name in only:
         if name not in known:

@@ -54,10 +54,12 @@ class Chosen:
     names: frozenset[str]
     access: Access
 
-    async def prepare(self, output: Output, *, is_readable: bool = False) -> Sequence[Prepared]:
+    async def prepare(
+        self, output: Output, *, is_readable: bool = False, is_strict: bool = False
+    ) -> Sequence[Prepared]:
         """Those that were meant, planned, and their warnings told."""
         lock = load_lock(lock_path(self.path))
-        builder = make_builder(self.access, StepLog(output, verb="pulled"), lock=lock)
+        builder = make_builder(self.access, StepLog(output, verb="pulled"), lock=lock, is_strict=is_strict)
         prepared = await builder.prepare(self.images, is_readable=is_readable)
         meant = [one for one in prepared if one.spec.name in self.names]
         for warning in dict.fromkeys(warning for one in meant for warning in one.plan.warnings):

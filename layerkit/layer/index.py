@@ -21,9 +21,35 @@ if TYPE_CHECKING:
 MAX_READ: Final = 16 * 2**20
 """Bytes of one file that `read_file` reads unless told otherwise."""
 
-KEPT: Final = frozenset({"etc/passwd", "etc/group", "etc/os-release", "usr/lib/os-release", "var/lib/dpkg/status"})
+KEPT: Final = frozenset(
+    {
+        "etc/passwd",
+        "etc/group",
+        "etc/shadow",
+        "etc/gshadow",
+        "etc/os-release",
+        "usr/lib/os-release",
+        "etc/ld.so.cache",
+        "etc/ld.so.conf",
+        "var/lib/apt/extended_states",
+        "var/lib/dpkg/status",
+    }
+)
 """Files that a build asks of its base: an index holds their content too, so that the layer need not be at hand."""
+_KEPT_BELOW: Final = (
+    "etc/ld.so.conf.d/",
+    "usr/local/share/ca-certificates/",
+    "usr/share/ca-certificates/",
+    "var/lib/dpkg/alternatives/",
+    "var/lib/dpkg/info/",
+    "var/lib/dpkg/status.d/",
+    "var/lib/dpkg/triggers/",
+)
+"""Folders of which the same holds, as far as their files are of these kinds."""
+_NOT_KEPT: Final = (".postinst", ".postrm", ".preinst", ".prerm", ".config", ".templates", ".md5sums", ".symbols")
 _MAX_KEPT: Final = 4 * 2**20
+_MOST_KEPT: Final = 32 * 2**20
+"""Bytes of one file, and of all files of a layer together."""
 
 _TYPES: Final = {
     ord("0"): EntryType.FILE,
@@ -103,6 +129,11 @@ def index_layer(
     return index
 
 
+def is_kept(path: str) -> bool:
+    """Whether an index holds the content of a file at `path`."""
+    return path in KEPT or (path.startswith(_KEPT_BELOW) and not path.endswith(_NOT_KEPT))
+
+
 def diff_id_differs(actual: Digest, stated: Digest) -> LayerError:
     """What to raise where a layer has another diff_id than the config of its image states."""
     return LayerError(
@@ -125,7 +156,7 @@ def index_tar(
     tape = Tape(tar)
     entries: list[IndexedEntry] = []
     kept: dict[str, tuple[int, bytes]] = {}
-    names = 0
+    names = total = 0
     for header in iter_headers(tape, limits):
         entry = _make_entry(header, limits, has_whiteouts=has_whiteouts)
         if entry is None:
@@ -134,8 +165,10 @@ def index_tar(
         names += len(entry.path) + len(entry.link) + sum(len(name) + len(value) for name, value in entry.xattrs)
         if names > limits.names:
             raise exceeds(limits, "names", f"the names in the layer have at least {names} bytes")
-        if entry.path in KEPT and entry.type is EntryType.FILE and not entry.sparse and entry.size <= _MAX_KEPT:
-            kept[entry.path] = entry.offset, tape.read(entry.size)
+        if is_kept(entry.path) and entry.type is EntryType.FILE and not entry.sparse and entry.size <= _MAX_KEPT:
+            total += entry.size
+            if total <= _MOST_KEPT:
+                kept[entry.path] = entry.offset, tape.read(entry.size)
     return LayerIndex(
         entries=tuple(entries),
         diff_id=Digest.from_hash(tar.digester),

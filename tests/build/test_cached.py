@@ -6,16 +6,8 @@ from layerkit.build.cached import RECORDS, Amount, Kind, free, measure
 
 
 def fill(folder: Path) -> None:
-    for name in (
-        "layers-1/a",
-        "layers-0/old",
-        "headers-1/b",
-        "documents/g",
-        "rootfs-1/c",
-        "fetch/d",
-        "fetch/.partial-e",
-        "other/f",
-    ):
+    records = ("layers-1/a", "layers-0/old", "headers-1/b", "documents/g", "rootfs-1/c", "packages-1/p")
+    for name in (*records, "fetch/d", "fetch/.partial-e", "other/f"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"123")
@@ -33,13 +25,14 @@ def test_what_there_is_by_kind(tmp_path: Path) -> None:
         Kind.HEADERS: one,
         Kind.DOCUMENTS: one,
         Kind.ROOTFS: one,
+        Kind.PACKAGES: one,
         Kind.DOWNLOADS: one,
     }
 
 
 def test_downloads_that_a_build_may_need_go_only_if_asked_for(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert free(tmp_path, RECORDS) == Amount(files=5, size=15)
+    assert free(tmp_path, RECORDS) == Amount(files=6, size=18)
     assert left(tmp_path) == {"fetch/d", "fetch/.partial-e", "other/f"}
     assert free(tmp_path, Kind) == Amount(files=1, size=3)
     assert left(tmp_path) == {"fetch/.partial-e", "other/f"}

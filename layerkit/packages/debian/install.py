@@ -12,44 +12,56 @@ from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.packages.debian.accounts import GROUP, PASSWD, Accounts, parse_sysusers
 from layerkit.packages.debian.alternatives import install_alternatives
+from layerkit.packages.debian.architecture import TRIPLETS
 from layerkit.packages.debian.certificates import SHARED, install_certificates
 from layerkit.packages.debian.database import record
 from layerkit.packages.debian.ldcache import Cached, encode_cache, is_library_name, parse_cache, parse_library
 from layerkit.packages.debian.scripts import Effects, configure
 from layerkit.packages.debian.system import Root, System
-from layerkit.packages.debian.unpack import OpenDeb, unpack
+from layerkit.packages.debian.unpack import IsExcluded, OpenDeb, unpack
 from layerkit.packages.errors import PackageError
+
+VERSION: Final = 1
+"""Of what comes of installing packages, which builds remember: who changes that counts it up."""
 
 LD_CACHE: Final = "etc/ld.so.cache"
 _LD_CONF: Final = "etc/ld.so.conf"
 _TRUSTED: Final = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
-_TRIPLETS: Final = {
-    "amd64": "x86_64-linux-gnu",
-    "arm64": "aarch64-linux-gnu",
-    "armhf": "arm-linux-gnueabihf",
-    "armel": "arm-linux-gnueabi",
-    "i386": "i386-linux-gnu",
-    "ppc64el": "powerpc64le-linux-gnu",
-    "riscv64": "riscv64-linux-gnu",
-    "s390x": "s390x-linux-gnu",
-}
 _LARGEST_LIBRARY: Final = 512 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """`unknown` are statements of maintainer scripts that are not understood, by package: nobody has run them."""
+    """`origins` are the packages, with their versions, that the paths of the entries are from.
+
+    `unknown` are statements of maintainer scripts that are not understood, by package: nobody has run them. `doubts`
+    are other things that are not done and may be missed.
+    """
 
     entries: tuple[Entry, ...]
+    origins: Mapping[str, str]
     warnings: tuple[str, ...]
+    doubts: tuple[str, ...]
     unknown: Mapping[str, tuple[str, ...]]
 
 
-def install(debs: Sequence[OpenDeb], base: Root, *, architecture: str, reasons: Mapping[str, str]) -> Installed:
-    """`architecture` is Debian's name; `reasons` as of `database.record`. Raises PackageError."""
+def _keep(path: str, is_folder: bool) -> bool:  # noqa: ARG001 - the shape of a filter
+    return False
+
+
+def install(
+    debs: Sequence[OpenDeb],
+    base: Root,
+    *,
+    architecture: str,
+    reasons: Mapping[str, str],
+    is_excluded: IsExcluded = _keep,
+) -> Installed:
+    """`architecture` is Debian's name; `reasons` as of `database.record`; `is_excluded` says which paths of packages
+    are left out. Raises PackageError."""
     system = System(base)
     try:
-        warnings = unpack(debs, system, architecture=architecture)
+        owners, warnings = unpack(debs, system, architecture=architecture, is_excluded=is_excluded)
         accounts = Accounts(system)
         _make_basics(system, accounts)
         for item in sorted(debs, key=lambda item: item.name):
@@ -67,13 +79,19 @@ def install(debs: Sequence[OpenDeb], base: Root, *, architecture: str, reasons: 
         _make_loader_cache(system, architecture)
     except LayerError as error:
         raise PackageError(str(error)) from error
-    warnings += [
-        f"{item.name} diverts files of other packages, which is not done here"
+    doubts = [
+        f"package {item.name} diverts files of other packages, which is not done here"
         for item in debs
         if b"dpkg-divert" in item.deb.control.get("preinst", b"")
     ]
     unknown = {name: tuple(dict.fromkeys(statements)) for name, statements in effects.unknown.items()}
-    return Installed(entries=system.entries, warnings=tuple(warnings), unknown=unknown)
+    entries = system.entries
+    origins = {
+        entry.path: f"{owners[entry.path].name} {owners[entry.path].stanza['version']}"
+        for entry in entries
+        if entry.path in owners
+    }
+    return Installed(entries=entries, origins=origins, warnings=tuple(warnings), doubts=tuple(doubts), unknown=unknown)
 
 
 def _make_basics(system: System, accounts: Accounts) -> None:
@@ -133,7 +151,7 @@ def _make_loader_cache(system: System, architecture: str) -> None:
     """What `ldconfig` does: links by SONAME where they are missing, and the cache."""
     if not system.exists(_LD_CONF) and not system.read(LD_CACHE):
         return
-    triplet = _TRIPLETS.get(architecture)
+    triplet = TRIPLETS.get(architecture)
     trusted = (*(f"{folder}/{triplet}" for folder in _TRUSTED[:2] if triplet), *_TRUSTED)
     folders = dict.fromkeys([*_read_conf(system, _LD_CONF), *trusted])
     cached = {(item.name, item.flags): item for item in reversed(parse_cache(system.read(LD_CACHE)))}

@@ -15,7 +15,8 @@ class Package:
     """`depends` are Pre-Depends and Depends together, in their order; `breaks` are Conflicts and Breaks.
 
     `architecture` may be `all`. `path` is relative to the mirror, `size` in bytes, `sha256` of the .deb: empty for what
-    is installed already. `priority` is apt's for its list: that of a suite which is not automatic is lower.
+    is installed already. `priority` is apt's for its list: that of a suite which is not automatic is lower; `origin`
+    names the list.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Package:
     size: int = 0
     sha256: Digest | None = None
     priority: int = 500
+    origin: str = ""
     stanza: Stanza = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
@@ -70,6 +72,7 @@ class Package:
             size=size,
             sha256=digest,
             priority=priority,
+            origin=origin,
             stanza=stanza,
         )
 

@@ -43,9 +43,13 @@ class Release:
     files: Mapping[str, Listed]
 
     def find_list(self, component: str, architecture: str) -> tuple[str, Listed] | None:
-        """The list of packages in the form that is the smallest to download, None where the suite has none."""
+        """The list of packages in the form that is the smallest to download, None where the suite has none.
+
+        A suite that is flat has the component "", and one list for all architectures.
+        """
+        folder = f"{component}/binary-{architecture}/" if component else ""
         for ending in (".xz", ".gz", ""):
-            path = f"{component}/binary-{architecture}/Packages{ending}"
+            path = f"{folder}Packages{ending}"
             if path in self.files:
                 return path, self.files[path]
         return None

@@ -29,13 +29,18 @@ class Source:
     architectures: tuple[str, ...] = ()
 
     @property
+    def is_flat(self) -> bool:
+        """Whether the suite is a path, which has no components."""
+        return self.suite.endswith("/")
+
+    @property
     def release_url(self) -> str:
         return f"{self.folder}/InRelease"
 
     @property
     def folder(self) -> str:
-        """The URL of what the suite has. A suite that ends in a slash is a path, and has no components."""
-        if self.suite.endswith("/"):
+        """The URL of what the suite has."""
+        if self.is_flat:
             return f"{self.mirror}/{self.suite.strip('/')}".rstrip("/")
         return f"{self.mirror}/dists/{self.suite}"
 
@@ -125,9 +130,14 @@ def _read_keyring(signed_by: str, folder: Path) -> bytes:
         return "\n".join("" if line == "." else line for line in signed_by.split("\n")).encode()
     if signed_by:
         paths = [Path(part) for part in signed_by.replace(",", " ").split() if part.startswith("/")]
-    else:
-        trusted = folder / "trusted.gpg.d"
-        paths = [folder / "trusted.gpg", *sorted(trusted.glob("*.gpg")), *sorted(trusted.glob("*.asc"))]
+        return join_keyrings(path.read_bytes() for path in paths if path.is_file())
+    return trusted_keyring(folder)
+
+
+def trusted_keyring(folder: Path = DEFAULT_FOLDER) -> bytes:
+    """All that apt of this machine trusts for sources that say nothing else. Raises PackageError."""
+    trusted = folder / "trusted.gpg.d"
+    paths = [folder / "trusted.gpg", *sorted(trusted.glob("*.gpg")), *sorted(trusted.glob("*.asc"))]
     return join_keyrings(path.read_bytes() for path in paths if path.is_file())
 
 

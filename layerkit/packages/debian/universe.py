@@ -30,6 +30,9 @@ class PackageList:
         self._by_provision: dict[str, list[bytes]] = defaultdict(list)
         self._parsed: dict[bytes, Package] = {}
         for stanza in iter_stanzas(raw, origin=origin):
+            if _field(stanza, b"Architecture") not in {architecture, "all"}:
+                # Of a suite without components there is one list for all architectures.
+                continue
             name = _field(stanza, b"Package")
             self._by_name[name].append(stanza)
             provides = _field(stanza, b"Provides")

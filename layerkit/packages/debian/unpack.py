@@ -5,8 +5,8 @@ of another package is only replaced where `Replaces` says so. On a system with a
 12 has, `/bin/sh` is `/usr/bin/sh` whatever the package says.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,9 @@ from layerkit.packages.debian.package import Package
 from layerkit.packages.debian.relation import parse_relations
 from layerkit.packages.debian.system import System
 from layerkit.packages.errors import PackageError
+
+IsExcluded = Callable[[str, bool], bool]
+"""Whether a path, relative to the root, is to be left out; and whether it is a folder."""
 
 _MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ALWAYS_MERGED: Final = ("bin", "sbin", "lib")
@@ -60,8 +63,11 @@ def open_deb(path: Path, spool: Path, *, identity: str | None = None) -> OpenDeb
     return OpenDeb(deb=deb, index=index, contents=contents)
 
 
-def unpack(debs: Iterable[OpenDeb], system: System, *, architecture: str) -> list[str]:
-    """Put the files of packages into the system, in the order of their names; the answer are warnings.
+def unpack(
+    debs: Iterable[OpenDeb], system: System, *, architecture: str, is_excluded: IsExcluded
+) -> tuple[dict[str, OpenDeb], list[str]]:
+    """Put the files of packages into the system, in the order of their names; the answer are the packages that paths
+    are from, and warnings.
 
     Raises PackageError for two packages that have the same file.
     """
@@ -69,16 +75,46 @@ def unpack(debs: Iterable[OpenDeb], system: System, *, architecture: str) -> lis
     _merge_usr(debs, system)
     owners: dict[str, OpenDeb] = {}
     warnings: list[str] = []
+    excluded = _Excluded(is_excluded)
     for item in debs:
         links: list[IndexedEntry] = []
         for found in item.index.entries:
+            if excluded.has(found.path, is_folder=found.type is EntryType.DIRECTORY):
+                continue
             if found.type is EntryType.HARDLINK:
                 links.append(found)
             else:
                 _put(found, item, system, owners, warnings, architecture)
         for found in links:
-            _put(found, item, system, owners, warnings, architecture)
-    return warnings
+            _put(_find_content(found, item, excluded), item, system, owners, warnings, architecture)
+    return owners, warnings
+
+
+class _Excluded:
+    """Which paths are left out: they themselves, or a folder that they are in."""
+
+    def __init__(self, is_excluded: IsExcluded) -> None:
+        self._is_excluded = is_excluded
+        self._folders = {ROOT: False, "": False}
+
+    def has(self, path: str, *, is_folder: bool) -> bool:
+        if path == ROOT:
+            return False
+        if is_folder and path in self._folders:
+            return self._folders[path]
+        found = self.has(path.rpartition("/")[0], is_folder=True) if "/" in path else False
+        found = found or self._is_excluded(path, is_folder)
+        if is_folder:
+            self._folders[path] = found
+        return found
+
+
+def _find_content(link: IndexedEntry, item: OpenDeb, excluded: _Excluded) -> IndexedEntry:
+    """A hardlink whose target is left out is the file itself."""
+    if not excluded.has(link.link, is_folder=False):
+        return link
+    target = next((entry for entry in item.index.entries if entry.path == link.link), None)
+    return link if target is None or target.type is not EntryType.FILE else replace(target, path=link.path)
 
 
 def _merge_usr(debs: Iterable[OpenDeb], system: System) -> None:

@@ -2,13 +2,12 @@
 
 import hashlib
 from datetime import UTC, datetime
-from functools import cache
 
-import pysequoia
 import pytest
 
 from layerkit.packages.debian.release import verify_release
 from layerkit.packages.errors import PackageError
+from tests.debs import keyring, sign
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 URL = "https://mirror.example/debian/dists/trixie/InRelease"
@@ -24,20 +23,6 @@ SHA256:
  {"a" * 64}      123 main/binary-amd64/Packages.xz
  {"b" * 64}      456 main/binary-arm64/Packages.gz
 """
-
-
-@cache
-def make_key(name: str) -> pysequoia.Tsk:
-    return pysequoia.Tsk.generate(f"{name} <{name}@archive.example>")
-
-
-def sign(text: str, name: str = "archive") -> bytes:
-    signer = make_key(name).signer()
-    return bytes(pysequoia.sign(signer, text.encode(), mode=pysequoia.SignatureMode.CLEAR))
-
-
-def keyring(*names: str) -> bytes:
-    return b"".join(bytes(make_key(name).extract_certificate()) for name in names)
 
 
 def test_a_release_that_a_key_of_the_keyring_signed_is_read() -> None:
