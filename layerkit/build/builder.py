@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from layerkit.build.ahead import DEAF, Listener
+from layerkit.build.alike import AlikeRecords
 from layerkit.build.bases import BaseImage, Bases, Sibling
 from layerkit.build.documents import DocumentCache
 from layerkit.build.fetch import Fetcher, OpenURL
@@ -190,6 +191,7 @@ class _Run:
         self._packer = Packer(
             store=builder.store,
             records=records,
+            alike=AlikeRecords(folder=builder.cache, is_trusted=builder.is_cached),
             has=self._has,
             progress=builder.progress,
             threads=builder.threads,

@@ -6,13 +6,13 @@ folder cannot be written nothing is remembered, and nothing fails. Blocking.
 """
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from layerkit.build.cached import keep_file
 from layerkit.layer.index import LayerIndex, diff_id_differs
 from layerkit.layer.indexfile import VERSION, decode_index, encode_index
 from layerkit.oci.digest import Digest
@@ -54,18 +54,9 @@ class HeaderCache:
         return index
 
     def remember(self, layer: Digest, index: LayerIndex) -> None:
-        path = self._path(layer)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(encode_index(index))
-                temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            self._forget_oldest()
-        except OSError:
-            return
+        if keep_file(self._path(layer), encode_index(index)):
+            with suppress(OSError):
+                self._forget_oldest()
 
     def _path(self, layer: Digest) -> Path:
         return self.folder / f"headers-{VERSION}" / f"{layer.algorithm}-{layer.encoded}"

@@ -8,6 +8,7 @@ from threading import Event
 from typing import BinaryIO
 
 from layerkit.build.ahead import DEAF, Listener
+from layerkit.build.alike import AlikeRecords, Looks, sample
 from layerkit.build.plan import PlannedLayer
 from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, key_of
 from layerkit.content.layout import Layout
@@ -15,7 +16,7 @@ from layerkit.layer.compress import Compression, Content, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
 from layerkit.layer.tar import tar_size
-from layerkit.layer.write import WrittenLayer, write_layer
+from layerkit.layer.write import WrittenLayer, read_diff_id, write_layer
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.progress import SILENT, Activity, Outcome, Progress, Step, running
@@ -30,14 +31,19 @@ class _Sink:
     abandoned: Event
 
     def write(self, content: Content) -> None:
-        if self.abandoned.is_set():
-            raise LayerError("the build was interrupted")
+        _proceed(self.abandoned)
         self.file.write(content)
+
+
+def _proceed(abandoned: Event) -> None:
+    if abandoned.is_set():
+        raise LayerError("the build was interrupted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packer:
-    """`records` say what was made before, and `has` whether the store has it still, and counts on it from then on.
+    """`records` say what was made before, `alike` of which content, and `has` whether the store has it still, and
+    counts on it from then on.
 
     `threads` compress a layer, by default as many as there are CPUs. `clock` are nanoseconds since 1970: what changed
     just before its now is not counted on.
@@ -45,6 +51,7 @@ class Packer:
 
     store: Layout
     records: LayerRecords
+    alike: AlikeRecords
     has: Callable[[Digest], bool]
     progress: Progress = SILENT
     threads: int | None = None
@@ -64,7 +71,7 @@ class Packer:
         return known.written
 
     async def pack(self, spec: Spec, planned: PlannedLayer, listener: Listener = DEAF) -> WrittenLayer:
-        """The layer in the store, made of its content and compressed as its spec says.
+        """The layer in the store, made of its content and compressed as its spec says, or found by its content.
 
         Raises LayerError for content that changed meanwhile.
         """
@@ -72,7 +79,6 @@ class Packer:
         abandoned = Event()
         with running(self.progress, _step(spec, planned)) as run:
             key = await asyncio.to_thread(_key_of, spec, planned)
-            listener.changes()
             began = self.clock()
 
             def write(file: BinaryIO) -> WrittenLayer:
@@ -86,15 +92,39 @@ class Packer:
                 )
 
             try:
-                written = await asyncio.to_thread(self.store.write_blob, write, lambda layer: layer.descriptor.digest)
+                looks = Looks(key=key or "", samples=sample(planned.entries))
+                codec = find_codec(compression, level).record
+                written = await asyncio.to_thread(self._find_alike, planned, codec, looks, lambda: _proceed(abandoned))
+                if written is not None:
+                    run.outcome = Outcome.REUSED
+                    run.advance(written.uncompressed_size)
+                else:
+                    listener.changes()
+                    written = await asyncio.to_thread(
+                        self.store.write_blob, write, lambda layer: layer.descriptor.digest
+                    )
             finally:
                 # Of a build that is cancelled: a program cannot end before its threads do.
                 abandoned.set()
             run.descriptor, run.detail = written.descriptor, planned.summary
+            record = LayerRecord.of(written)
             if key is not None and not is_racy(planned.entries, began):
-                self.records.remember(key, LayerRecord.of(written))
+                self.records.remember(key, record)
+            self.alike.remember(record, looks)
         listener.has(written.descriptor)
         return written
+
+    def _find_alike(
+        self, planned: PlannedLayer, codec: str, looks: Looks, proceed: Callable[[], None]
+    ) -> WrittenLayer | None:
+        """The layer of the same content that the store has, if it is likely that there is one. Blocking."""
+        known = [
+            one.layer
+            for one in self.alike.find(codec, tar_size(planned.entries))
+            if one.looks.may_be(looks) and self._is_whole(one.layer.descriptor)
+        ]
+        diff_id = read_diff_id(planned.entries, proceed) if known else None
+        return next((layer.written for layer in known if layer.diff_id == diff_id), None)
 
     def _is_whole(self, layer: Descriptor) -> bool:
         return self.has(layer.digest) and self.store.size_of(layer.digest) == layer.size

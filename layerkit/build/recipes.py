@@ -10,7 +10,6 @@ that the store no longer has. Blocking.
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from layerkit.build.cached import keep_file
 from layerkit.layer.entry import Entry
 from layerkit.layer.source import FileSource
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
@@ -78,16 +78,9 @@ class LayerRecords:
         return record
 
     def remember(self, key: str, record: LayerRecord) -> None:
-        path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(encode_json(record))
-                temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            self._forget_oldest()
+        if keep_file(self._path(key), encode_json(record)):
+            with suppress(OSError):
+                self._forget_oldest()
 
     def _path(self, key: str) -> Path:
         return self.folder / f"layers-{_VERSION}" / key

@@ -22,7 +22,8 @@ def cache() -> None:
 @format_option
 @output_options
 def list_cache(*, form: str, output: Output) -> None:
-    """Show what is cached: which layers were made of what, headers of base layers, root file systems, downloads.
+    """Show what is cached, by kind: which layers were made of which files and of what content, headers of base
+    layers, root file systems, downloads.
 
     \b
     layerkit cache ls --format json

@@ -81,6 +81,19 @@ def write_layer(
     return WrittenLayer(descriptor=descriptor, diff_id=tar.digest, uncompressed_size=tar.size, codec=codec.record)
 
 
+def read_diff_id(entries: Iterable[Entry], proceed: Callable[[], None]) -> Digest:
+    """The diff_id of the layer that `entries` make, by reading them and writing nothing.
+
+    `proceed` is called for each block, and raises where nobody waits any more. Raises what `write_layer` raises.
+    """
+    with closing(iter_blocks(arrange(entries))) as blocks:
+        digester = new_hash()
+        for block in blocks:
+            proceed()
+            digester.update(block)
+    return Digest.from_hash(digester)
+
+
 class _Meter:
     """Passes content on, and takes its digest and size on the way."""
 

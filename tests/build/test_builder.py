@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from layerkit.build.alike import AlikeRecords
 from layerkit.build.builder import Builder, BuiltImage
 from layerkit.build.packing import Packer
 from layerkit.build.plan import PlannedLayer
@@ -516,7 +517,10 @@ async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(store: Sto
     source = _Paused(bytes(16 * 2**20))
     entries = (Entry(path="x", type=EntryType.FILE, mode=0o644, source=source),)
     planned = PlannedLayer(name="large", created_by="", entries=entries, provenance={})
-    packer = Packer(store=store, records=LayerRecords(folder=store.root / "records"), has=store.is_here)
+    folder = store.root / "records"
+    packer = Packer(
+        store=store, records=LayerRecords(folder=folder), alike=AlikeRecords(folder=folder), has=store.is_here
+    )
     writing = asyncio.create_task(packer.pack(spec, planned))
     await asyncio.to_thread(source.begun.wait, 60)
     writing.cancel()
