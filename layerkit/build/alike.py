@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from layerkit.build.cached import keep_file
+from layerkit.build.folder import CacheFolder
 from layerkit.build.recipes import LayerRecord
 from layerkit.layer.entry import Entry
 from layerkit.layer.source import FileSource
@@ -50,18 +50,16 @@ class Likeness(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlikeRecords:
-    """The records in `folder`, by the codec's record and the size of the tar. Where it cannot be written nothing is
-    remembered, and nothing fails."""
+    """The records in `folder`, by the codec's record and the size of the tar."""
 
     folder: Path
     is_trusted: bool = True
 
     def find(self, codec: str, size: int) -> tuple[Likeness, ...]:
-        if not self.is_trusted:
-            return ()
+        content = self._kept.find(_key(codec, size))
         try:
-            return decode_json(self._path(codec, size).read_bytes(), tuple[Likeness, ...])
-        except (OSError, ValueError):
+            return decode_json(content, tuple[Likeness, ...]) if content is not None else ()
+        except ValueError:
             # One that a crash cut short is as good as none.
             return ()
 
@@ -69,11 +67,15 @@ class AlikeRecords:
         """Of two builds that do it at once one may be forgotten, which is no harm."""
         others = [one for one in self.find(layer.codec, layer.uncompressed_size) if one.layer.diff_id != layer.diff_id]
         found = [Likeness(layer, looks), *others[: _MOST_ALIKE - 1]]
-        keep_file(self._path(layer.codec, layer.uncompressed_size), encode_json(found))
+        self._kept.keep(_key(layer.codec, layer.uncompressed_size), encode_json(found))
 
-    def _path(self, codec: str, size: int) -> Path:
-        name = hashlib.sha256(f"{FORMAT_VERSION}\0{codec}\0{size}".encode()).hexdigest()
-        return self.folder / f"alike-{_VERSION}" / name
+    @property
+    def _kept(self) -> CacheFolder:
+        return CacheFolder(folder=self.folder / f"alike-{_VERSION}", is_trusted=self.is_trusted)
+
+
+def _key(codec: str, size: int) -> str:
+    return hashlib.sha256(f"{FORMAT_VERSION}\0{codec}\0{size}".encode()).hexdigest()
 
 
 def sample(entries: Sequence[Entry]) -> tuple[str, ...]:

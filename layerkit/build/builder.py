@@ -7,12 +7,12 @@ Everything lands in the local store.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -28,8 +28,10 @@ from layerkit.build.inputs import Inputs
 from layerkit.build.packing import Packer
 from layerkit.build.pick import Donor
 from layerkit.build.pins import Pins, origins
-from layerkit.build.plan import BuildPlan, PlannedLayer, plan_build
+from layerkit.build.plan import plan_build
+from layerkit.build.planned import BuildPlan, PlannedLayer
 from layerkit.build.recipes import LayerRecords
+from layerkit.build.replan import Replanner
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.together import run_together
 from layerkit.content.store import Store
@@ -37,7 +39,7 @@ from layerkit.document.problem import DocumentError
 from layerkit.image.configure import configure
 from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
 from layerkit.layer.compress import LEVELS, Compression, find_codec
-from layerkit.layer.entry import MAX_MTIME, Entry
+from layerkit.layer.entry import MAX_MTIME
 from layerkit.layer.read import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import PartSource
 from layerkit.layer.spool import Picked
@@ -147,7 +149,7 @@ class Builder:
         with a spec and its files, OCIError for bases and the store, LayerError for content that is not what it is said
         to be.
         """
-        run = _Run(self)
+        run = _Run(self, Replanner(folder=self.cache, is_trusted=self.is_cached).plan)
         return tuple([await run.build(image, listeners.get(image.name, DEAF)) for image in images])
 
     async def plan(self, images: Sequence[ImageSpec]) -> tuple[BuildPlan, ...]:
@@ -180,8 +182,9 @@ class Builder:
 class _Run:
     """One build: what it has resolved and written so far."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, plan: Callable[[Spec, Inputs], BuildPlan] = plan_build) -> None:
         self._builder = builder
+        self._plan = plan
         self._store = builder.store
         self._siblings: dict[tuple[RepositoryName, str], Sibling] = {}
         self._written: dict[_Key, WrittenLayer] = {}
@@ -252,7 +255,7 @@ class _Run:
 
     async def bring_contents(self, layers: Iterable[PlannedLayer]) -> None:
         """Bring what these layers have from other images."""
-        await self._bases.fill({picked for planned in layers for picked in _picked_by(planned)})
+        await self._bases.fill(await asyncio.to_thread(_picked_by, tuple(layers)))
 
     async def prepare(self, spec: Spec) -> Prepared:
         """Everything up to the plan. Raises what `Builder.build` raises."""
@@ -272,7 +275,7 @@ class _Run:
             newest=self._newest(spec),
             backwards=self._builder.backwards,
         )
-        plan = await asyncio.to_thread(plan_build, spec, inputs)
+        plan = await asyncio.to_thread(self._plan, spec, inputs)
         if plan.doubts and self._builder.is_strict:
             raise DocumentError([spec.document.problem(doubt.position, doubt.message) for doubt in plan.doubts])
         count = len(inputs.base.layers) if is_changed else len(base.image.layers)
@@ -368,20 +371,16 @@ class _Run:
             self._store.write_blob(write, lambda digest: digest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """Layers of the same key have the same bytes."""
+class _Key(NamedTuple):
+    """Layers of the same key have the same bytes. `content` is the key of a layer, or where it has none the layer
+    itself, which is the same as no other."""
 
     compression: str
-    entries: tuple[Entry, ...]
-
-    def __hash__(self) -> int:
-        # Those of all entries would take longer than to look at the files. Layers of one key are mostly the same value.
-        return hash((self.compression, len(self.entries)))
+    content: str | PlannedLayer
 
 
 def _key(one: Prepared, planned: PlannedLayer) -> _Key:
-    return _Key(str(one.spec.compression), planned.entries)
+    return _Key(str(one.spec.compression), planned.outline.key or planned)
 
 
 def _origins(spec: Spec) -> list[Base]:
@@ -390,11 +389,10 @@ def _origins(spec: Spec) -> list[Base]:
     return list(dict.fromkeys(origin for origin in found if origin is not None))
 
 
-def _picked_by(planned: PlannedLayer) -> Iterator[Picked]:
-    for entry in planned.entries:
-        source = entry.source
-        if isinstance(source, PartSource) and isinstance(source.contents, Picked):
-            yield source.contents
+def _picked_by(layers: Iterable[PlannedLayer]) -> set[Picked]:
+    sources = (entry.source for planned in layers for entry in planned.entries)
+    contents = (source.contents for source in sources if isinstance(source, PartSource))
+    return {found for found in contents if isinstance(found, Picked)}
 
 
 def _below_packages(images: Sequence[ImageSpec]) -> set[RepositoryName]:

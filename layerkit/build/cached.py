@@ -5,7 +5,6 @@ whoever comes later makes it anew. A download may be waited for by a build that 
 where that is asked for. Beginnings of files, which others may be at work on, and what is not known stay.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 
 class Kind(StrEnum):
     LAYERS = "layers"
+    PLANS = "plans"
     ALIKE = "alike"
     HEADERS = "headers"
     DOCUMENTS = "documents"
@@ -24,11 +24,20 @@ class Kind(StrEnum):
     DOWNLOADS = "downloads"
 
 
-RECORDS: Final = (Kind.LAYERS, Kind.ALIKE, Kind.HEADERS, Kind.DOCUMENTS, Kind.ROOTFS, Kind.PACKAGES)
+RECORDS: Final = (
+    Kind.LAYERS,
+    Kind.PLANS,
+    Kind.ALIKE,
+    Kind.HEADERS,
+    Kind.DOCUMENTS,
+    Kind.ROOTFS,
+    Kind.PACKAGES,
+)
 """What may go at any time, beside running builds too."""
 
 _FOLDERS: Final = {
     "layers": Kind.LAYERS,
+    "plans": Kind.PLANS,
     "alike": Kind.ALIKE,
     "headers": Kind.HEADERS,
     "documents": Kind.DOCUMENTS,
@@ -44,22 +53,6 @@ class Amount:
 
     files: int = 0
     size: int = 0
-
-
-def keep_file(path: Path, content: bytes) -> bool:
-    """Write a file of the cache: who reads it sees a whole one or none, but for a crash, which may cut it short. False
-    where it cannot be written: nothing is remembered then, and nothing fails."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
 
 
 def measure(folder: Path) -> dict[Kind, Amount]:

@@ -66,6 +66,9 @@ class ExcludeRules:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._rules = [rule for rule in map(_Rule.parse, patterns) if rule is not None]
 
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
     def is_excluded(self, path: str, *, is_folder: bool) -> bool:
         """Whether `path`, relative to the source, is left out. The folders that it is in are the caller's to ask of."""
         excluded = None

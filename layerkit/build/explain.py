@@ -11,7 +11,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import BinaryIO, Final
 
-from layerkit.build.plan import BuildPlan, PlannedLayer, indexed
+from layerkit.build.filesystem import indexed
+from layerkit.build.planned import BuildPlan, PlannedLayer
 from layerkit.build.record import BuildRecord, LayerRecord, steps_of
 from layerkit.layer.compress import Compression
 from layerkit.layer.entry import Entry, EntryType

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple, Protocol, Self
 
-from layerkit.build.recipes import key_of
+from layerkit.build.planned import PlannedLayer
 from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex
@@ -34,6 +34,10 @@ class Match(NamedTuple):
 class LayerContents(Protocol):
     """The contents of one layer's files."""
 
+    @property
+    def identity(self) -> str | None:
+        """What tells the whole layer from all others, None where nobody knows that."""
+
     def source(self, entry: IndexedEntry) -> Source:
         """Where the content of this file of the layer is read. Raises LayerError."""
 
@@ -50,6 +54,10 @@ class StoredLayer:
     def of(cls, descriptor: Descriptor, index: LayerIndex) -> Self:
         return cls(descriptor, index.contents, Picked(str(descriptor.digest)))
 
+    @property
+    def identity(self) -> str:
+        return str(self.descriptor.digest)
+
     def source(self, entry: IndexedEntry) -> Source:
         if entry.sparse:
             raise LayerError(f"/{entry.path} is stored as a sparse file, which cannot be read: copy it elsewhere")
@@ -65,6 +73,10 @@ class OpenTar:
 
     contents: Contents
 
+    @property
+    def identity(self) -> str | None:
+        return self.contents.identity
+
     def source(self, entry: IndexedEntry) -> Source:
         if entry.sparse:
             raise LayerError(f"/{entry.path} is stored as a sparse file, which cannot be read: make the archive anew")
@@ -74,16 +86,16 @@ class OpenTar:
 class PlannedLayerContents:
     """A layer that is yet to be written."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._entries = entries
+    def __init__(self, layer: PlannedLayer) -> None:
+        self._layer = layer
 
     @property
-    def entries(self) -> Sequence[Entry]:
-        return self._entries
+    def identity(self) -> str | None:
+        return self._layer.outline.key
 
     @cached_property
     def _by_path(self) -> dict[str, Entry]:
-        return {entry.path: entry for entry in self._entries}
+        return {entry.path: entry for entry in self._layer.entries}
 
     def source(self, entry: IndexedEntry) -> Source:
         source = self._by_path[entry.path].source
@@ -111,19 +123,12 @@ class Filesystem:
 
     @property
     def digest(self) -> str | None:
-        """What tells it from all others, None where its contents cannot be told without reading them."""
+        """What tells all that is in it from all others, None where that cannot be told without reading it."""
         digester = hashlib.sha256()
         for layer in self.layers:
-            match layer:
-                case StoredLayer():
-                    identity: str | None = layer.descriptor.digest
-                case PlannedLayerContents():
-                    identity = key_of(layer.entries, "")
-                case _:
-                    identity = None
-            if identity is None:
+            if layer.identity is None:
                 return None
-            digester.update(f"{identity}\n".encode())
+            digester.update(f"{layer.identity}\n".encode())
         return digester.hexdigest()
 
     @classmethod
@@ -144,6 +149,10 @@ class Filesystem:
         a hundred thousand files are as large as all else that is known of them."""
         self.layers.append(contents)
         self._entries.append(entries)
+
+    def put(self, layer: PlannedLayer) -> None:
+        """Put a layer on top that is yet to be written."""
+        self.add_later(lambda: [indexed(entry) for entry in layer.entries], PlannedLayerContents(layer))
 
     def copy(self) -> "Filesystem":
         """Another one of the same layers, to put others on."""
@@ -252,3 +261,19 @@ def simplify(parts: list[str]) -> list[str]:
 
 def join(parent: str, name: str) -> str:
     return f"{parent}/{name}" if parent and name else parent or name
+
+
+def indexed(entry: Entry) -> IndexedEntry:
+    """A planned entry as later layers see it."""
+    return IndexedEntry(
+        path=entry.path,
+        type=entry.type,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        size=entry.size,
+        link=entry.link,
+        mtime=entry.mtime,
+        xattrs=entry.xattrs,
+        device=entry.device,
+    )

@@ -58,6 +58,9 @@ class IgnoreRules:
 
     _rules: tuple[_Rule, ...] = ()
 
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
     def is_ignored(self, path: str) -> bool:
         """Whether `path` is left out. The context itself never is."""
         if path in {"", "."}:

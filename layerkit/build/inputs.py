@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.pick import Donor
 from layerkit.layer.entry import MAX_MTIME
-from layerkit.layer.source import FileSource
+from layerkit.layer.source import FileSource, Identity
 from layerkit.spec.model import (
     Apt,
     ArchiveBase,
@@ -41,6 +41,20 @@ class Inputs:
     debs: "Mapping[Apt, ArrivedDebs]" = field(default_factory=lambda: MappingProxyType({}))
     newest: int = MAX_MTIME
     backwards: bool = False
+
+    @property
+    def identity(self) -> str | None:
+        """What tells them from all others; None where nobody knows that."""
+        known: list[object] = [self.newest, self.backwards, self.base.digest]
+        known += [(repr(base), donor.filesystem.digest) for base, donor in self.donors.items()]
+        known += [(repr(fetch), _identify(fetched)) for fetch, fetched in self.fetched.items()]
+        known += [(repr(apt), debs.identity) for apt, debs in self.debs.items()]
+        is_known = all(value is not None and (not isinstance(value, tuple) or None not in value) for value in known)
+        return repr(known) if is_known else None
+
+
+def _identify(fetched: Fetched) -> Identity | None:
+    return fetched.identity if isinstance(fetched, FileSource) else fetched.digest
 
 
 def name_base(base: Base) -> str:

@@ -114,6 +114,11 @@ class ArrivedDebs:
     debs: tuple[ArrivedDeb, ...]
     installs: Installs = field(repr=False)
 
+    @property
+    def identity(self) -> str:
+        """What tells what they are on top of anything from what others are."""
+        return repr((VERSION, self.apt, self.architecture, self.suite, self.lock))
+
     def install(self, below: Filesystem, removed: Iterable[str] = ()) -> InstalledDebs:
         """What they are on top of `below`, from which the layer has `removed` something before.
 

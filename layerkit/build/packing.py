@@ -9,13 +9,12 @@ from typing import BinaryIO
 
 from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.alike import AlikeRecords, Looks, sample
-from layerkit.build.plan import PlannedLayer
-from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, key_of
+from layerkit.build.planned import PlannedLayer
+from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, recipe_of
 from layerkit.content.layout import Layout
 from layerkit.layer.compress import Compression, Content, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
-from layerkit.layer.tar import tar_size
 from layerkit.layer.write import WrittenLayer, read_diff_id, write_layer
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
@@ -62,7 +61,7 @@ class Packer:
 
         Nothing of its content is read, and what it copies from elsewhere need not be at hand.
         """
-        key = await asyncio.to_thread(_key_of, spec, planned)
+        key = await asyncio.to_thread(_recipe_of, spec, planned)
         known = self.records.find(key) if key is not None else None
         if known is None or not self._is_whole(known.descriptor):
             return None
@@ -78,7 +77,7 @@ class Packer:
         compression, level = Compression(spec.compression.kind), spec.compression.level
         abandoned = Event()
         with running(self.progress, _step(spec, planned)) as run:
-            key = await asyncio.to_thread(_key_of, spec, planned)
+            key = await asyncio.to_thread(_recipe_of, spec, planned)
             began = self.clock()
 
             def write(file: BinaryIO) -> WrittenLayer:
@@ -120,7 +119,7 @@ class Packer:
         """The layer of the same content that the store has, if it is likely that there is one. Blocking."""
         known = [
             one.layer
-            for one in self.alike.find(codec, tar_size(planned.entries))
+            for one in self.alike.find(codec, planned.outline.tar_size)
             if one.looks.may_be(looks) and self._is_whole(one.layer.descriptor)
         ]
         diff_id = read_diff_id(planned.entries, proceed) if known else None
@@ -136,9 +135,10 @@ class Packer:
         )
 
 
-def _key_of(spec: Spec, planned: PlannedLayer) -> str | None:
+def _recipe_of(spec: Spec, planned: PlannedLayer) -> str | None:
+    key = planned.outline.key
     codec = find_codec(Compression(spec.compression.kind), spec.compression.level)
-    return key_of(planned.entries, codec.record)
+    return recipe_of(key, codec.record) if key is not None else None
 
 
 def _step(spec: Spec, planned: PlannedLayer) -> Step:
@@ -146,5 +146,5 @@ def _step(spec: Spec, planned: PlannedLayer) -> Step:
         activity=Activity.PACK,
         name=planned.name,
         group=f"{spec.name} {spec.platform}",
-        total=tar_size(planned.entries),
+        total=planned.outline.tar_size,
     )

@@ -1,23 +1,27 @@
 """The plan: what will be in each layer, from where. Printable, and made before anything is written."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Final, NamedTuple
 
+from layerkit import __version__
 from layerkit.build.accounts import GROUP, PASSWD, Accounts, add_member, add_user
 from layerkit.build.capability import encode_capabilities
-from layerkit.build.filesystem import Filesystem, PlannedLayerContents, join
+from layerkit.build.filesystem import Filesystem, join
 from layerkit.build.inputs import Inputs, name_base
 from layerkit.build.pick import pick
+from layerkit.build.planned import BuildPlan, Doubt, PlannedLayer, Provenance
 from layerkit.build.remove import find_removed, hidden_paths, outermost
 from layerkit.build.scan import Context, content_entry, symlink_entry
 from layerkit.build.taken import CAPABILITY, Marks, Taken, directory_entry
-from layerkit.document.problem import InvalidValue, Position
+from layerkit.document.problem import DocumentError, InvalidValue, Position
 from layerkit.layer.arrange import arrange
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType, whiteout
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry, Subtree
 from layerkit.layer.source import BytesSource, FileSource
+from layerkit.layer.write import FORMAT_VERSION
 from layerkit.packages.errors import PackageError
 from layerkit.sizes import format_size
 from layerkit.spec.capabilities import parse_capabilities
@@ -35,66 +39,12 @@ _MOST_ALIKE: Final = 5
 """Warnings of one kind and layer that name a path each."""
 
 
-class Provenance(NamedTuple):
-    """Why a path is in a layer: where it came from, in a few words, and where the spec says so."""
-
-    source: str
-    position: Position
-
-
-class Doubt(NamedTuple):
-    position: Position
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.position}: {self.message}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedLayer:
-    """`entries` are in the order of the layer; `created_by` is for the image's history.
-
-    `provenance` is by the paths of the entries. Folders that are there for the sake of what is in them have none.
-    """
-
-    name: str
-    created_by: str
-    # Not in the repr: asyncio makes that of every main task's result when it looks at the signal handler.
-    entries: tuple[Entry, ...] = field(repr=False)
-    provenance: Mapping[str, Provenance] = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        """Bytes of content."""
-        return sum(entry.size for entry in self.entries)
-
-    @property
-    def files(self) -> int:
-        return sum(entry.type is EntryType.FILE for entry in self.entries)
-
-    @property
-    def summary(self) -> str:
-        """Like `40 files, 2.0 MB`."""
-        return f"{self.files} {'file' if self.files == 1 else 'files'}, {format_size(self.size)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildPlan:
-    """`warnings` are what a person may want to know and change; `doubts`, which are among them, what may keep the image
-    from working: a strict build stops at them."""
-
-    spec: Spec
-    layers: tuple[PlannedLayer, ...]
-    warnings: tuple[str, ...]
-    doubts: tuple[Doubt, ...] = ()
-
-
 def plan_build(spec: Spec, inputs: Inputs) -> BuildPlan:
     """What a build of `spec` will write. Looks at files, and reads none. Blocking.
 
     Raises DocumentError at the copy, link, removal, user or layer that cannot be.
     """
-    return _Planner(spec, inputs).plan()
+    return Planner(spec, inputs).plan()
 
 
 _Item = Copy | Content | Fetch | Directory | Symlink
@@ -114,7 +64,9 @@ class _Planned(NamedTuple):
         return self.provenance.position
 
 
-class _Planner:
+class Planner:
+    """One planning: the base of `inputs` grows by the layers."""
+
     def __init__(self, spec: Spec, inputs: Inputs) -> None:
         self._spec = spec
         self._inputs = inputs
@@ -126,9 +78,36 @@ class _Planner:
         self._layers: list[PlannedLayer] = []
         self._warnings: list[str] = []
         self._doubts: list[Doubt] = []
-        self._accounts = self._read_accounts(self._below)
+        self._accounts = Accounts()
+        # Before the base grows.
+        self._around = inputs.identity
+
+    def survey(self) -> str | None:
+        """The fingerprint of the plan that would be made now, None where that cannot be known without it."""
+        context = Context(self._spec, backwards=self._inputs.backwards)
+        copies = [copy for layer in self._spec.layers for copy in layer.copies]
+        try:
+            return self._fingerprint(
+                [context.survey(copy) for copy in copies if isinstance(copy, Copy) and copy.origin is None]
+            )
+        except (DocumentError, OSError):
+            # The plan says so in its own order.
+            return None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells the plan that was made from all others, None where nobody knows that."""
+        return self._fingerprint(self._context.surveys)
+
+    def _fingerprint(self, surveys: Sequence[str]) -> str | None:
+        if self._around is None:
+            return None
+        of = (__version__, FORMAT_VERSION, self._spec, self._around, surveys)
+        return sha256(repr(of).encode(errors="surrogatepass")).hexdigest()
 
     def plan(self) -> BuildPlan:
+        """Raises what `plan_build` raises."""
+        self._accounts = self._read_accounts(self._below)
         for layer in self._spec.layers:
             self._plan_layer(layer)
         if self._spec.users:
@@ -199,8 +178,9 @@ class _Planner:
             arranged = arrange(entries)
         except LayerError as error:
             raise self._spec.problem(position, str(error)) from error
-        self._layers.append(PlannedLayer(name=name, created_by=created_by, entries=arranged, provenance=provenance))
-        self._below.add_later(lambda: [indexed(entry) for entry in arranged], PlannedLayerContents(arranged))
+        layer = PlannedLayer.of(arranged, provenance, name=name, created_by=created_by)
+        self._layers.append(layer)
+        self._below.put(layer)
 
     def _remove(self, layer: Layer) -> dict[str, tuple[Subtree, Position, str]]:
         """Take what the layer removes out of what is below; by path, with where and how the spec says so."""
@@ -235,7 +215,7 @@ class _Planner:
         self._beside = self._below.copy()
         for path in removed:
             self._beside.tree.take(path)
-        self._beside.add_later(lambda: [indexed(entry) for entry in entries], PlannedLayerContents(entries))
+        self._beside.put(PlannedLayer.of(entries, {}, name="apt", created_by=""))
         self._accounts = self._read_accounts(self._beside)
 
     def _take(self, item: _Item) -> Iterator[Taken]:
@@ -478,22 +458,6 @@ def _add_parents(entries: dict[str, Entry], path: str, below: FileTree) -> None:
             entries[path] = _kept(existing, path)
         else:
             raise _cannot_replace(existing, path, EntryType.DIRECTORY)
-
-
-def indexed(entry: Entry) -> IndexedEntry:
-    """A planned entry as later layers see it."""
-    return IndexedEntry(
-        path=entry.path,
-        type=entry.type,
-        mode=entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        size=entry.size,
-        link=entry.link,
-        mtime=entry.mtime,
-        xattrs=entry.xattrs,
-        device=entry.device,
-    )
 
 
 def _kept(existing: IndexedEntry, path: str) -> Entry:

@@ -4,21 +4,18 @@ The key of a layer is of its entries, and of what tells the content of each: its
 layer which it is taken out of, or the device, inode, size and times of its file as they were when it was planned: the
 rule of git's index (git, Documentation/technical/racy-git.txt). A file that changed less than two seconds before it
 was read could change once more without a sign of it, so a layer that has one is not remembered. When in doubt a recipe
-is not found, and the layer is made. A record is a small file, written beside and renamed; it says nothing of a blob
-that the store no longer has. Blocking.
+is not found, and the layer is made. A record says nothing of a blob that the store no longer has. Blocking.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from layerkit.build.cached import keep_file
+from layerkit.build.folder import CacheFolder
 from layerkit.layer.entry import Entry
 from layerkit.layer.source import FileSource
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
@@ -29,7 +26,7 @@ from layerkit.oci.digest import Digest
 MOST_RECORDS: Final = 10_000
 """Of 500 bytes each; those not used for longest go first."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SECOND_NS: Final = 1_000_000_000
 _RACY_NS: Final = 2 * _SECOND_NS
 
@@ -59,59 +56,31 @@ class LayerRecord(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRecords:
-    """The records in `folder`, by keys. Where it cannot be written nothing is remembered, and nothing fails."""
+    """The records in `folder`, by recipes. Without `is_trusted` none is found."""
 
     folder: Path
     is_trusted: bool = True
 
     def find(self, key: str) -> LayerRecord | None:
-        if not self.is_trusted:
-            return None
-        path = self._path(key)
+        content = self._kept.find(key)
         try:
-            record = decode_json(path.read_bytes(), LayerRecord)
-        except (OSError, ValueError):
+            return decode_json(content, LayerRecord) if content is not None else None
+        except ValueError:
             # One that a crash cut short is as good as none.
             return None
-        with suppress(OSError):
-            os.utime(path)
-        return record
 
     def remember(self, key: str, record: LayerRecord) -> None:
-        if keep_file(self._path(key), encode_json(record)):
-            with suppress(OSError):
-                self._forget_oldest()
+        self._kept.keep(key, encode_json(record))
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"layers-{_VERSION}" / key
-
-    def _forget_oldest(self) -> None:
-        paths = list(self._path("").iterdir())
-        if len(paths) <= MOST_RECORDS:
-            return
-        ages: list[tuple[int, Path]] = []
-        for path in paths:
-            # Another build may have forgotten it in the meantime.
-            with suppress(FileNotFoundError):
-                ages.append((path.stat().st_mtime_ns, path))
-        for _, path in sorted(ages)[: len(ages) - MOST_RECORDS * 9 // 10]:
-            path.unlink(missing_ok=True)
+    @property
+    def _kept(self) -> CacheFolder:
+        folder = self.folder / f"layers-{_VERSION}"
+        return CacheFolder(folder=folder, most_files=MOST_RECORDS, is_trusted=self.is_trusted)
 
 
-def key_of(entries: Iterable[Entry], codec: str) -> str | None:
-    """What tells a layer from all others, None for one whose content cannot be told without reading it.
-
-    `codec` is its record: program, version and level.
-    """
-    digester = hashlib.sha256(f"{FORMAT_VERSION}\0{codec}\0".encode())
-    for entry in entries:
-        identity = None
-        if entry.source is not None and (identity := entry.source.identity) is None:
-            return None
-        fields = (entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
-        # The repr of tuples of texts and numbers is the same for the same, and another one for another.
-        digester.update(repr((*fields, sorted(entry.xattrs), identity)).encode(errors="surrogatepass"))
-    return digester.hexdigest()
+def recipe_of(entries: str, codec: str) -> str:
+    """What tells a layer from all others: `entries` is the key of its entries, `codec` its record."""
+    return hashlib.sha256(f"{FORMAT_VERSION}\0{codec}\0{entries}".encode()).hexdigest()
 
 
 def is_racy(entries: Iterable[Entry], began_ns: int) -> bool:

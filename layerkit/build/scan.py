@@ -4,9 +4,10 @@ A folder copies its contents; a glob keeps the paths below its fixed part; nothi
 Of a source's attributes only the execute bit counts (SPEC, "Copy").
 """
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,16 +26,39 @@ DOCKERIGNORE: Final = ".dockerignore"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One path that a copy takes: where it is on this machine, and where it goes in the image.
+class _Part:
+    """What a copy takes of one folder, or a file by itself.
 
-    `folders` are those of the destination that the copy makes for it, and to which its attributes apply too.
+    What is at `path` on this machine goes to `destination` in the image, for which the copy makes `folders`: itself
+    where it has a `status`, and `entries` of it.
     """
 
     path: str
     destination: str
-    status: os.stat_result
     folders: tuple[str, ...] = ()
+    status: os.stat_result | None = None
+    entries: Sequence[os.DirEntry[str]] = ()
+
+
+class _Survey:
+    """What tells the parts of a copy from those of another time, in whichever order they are seen.
+
+    `unmatched` are patterns that excluded none of what there is.
+    """
+
+    def __init__(self, *, has_times: bool) -> None:
+        self._has_times = has_times
+        self._seen: list[bytes] = []
+        self.unmatched: list[str] = []
+
+    def see(self, part: _Part) -> None:
+        row = _describe(part, has_times=self._has_times)
+        self._seen.append(hashlib.sha256(row.encode(errors="surrogateescape")).digest())
+
+    @property
+    def digest(self) -> str:
+        unmatched = repr(sorted(self.unmatched)).encode()
+        return hashlib.sha256(b"".join((*sorted(self._seen), unmatched))).hexdigest()
 
 
 class Context:
@@ -46,27 +70,54 @@ class Context:
         self._step = -1 if backwards else 1
         self._root = os.path.realpath(spec.context)
         self._ignored = self._read_dockerignore()
+        self.surveys: list[str] = []
+        """Of the copies until now: what `survey` gave of them, had it been asked at the time when they were taken."""
         self.warnings: list[str] = []
         """What the copies until now had to leave out, and what of them did nothing."""
+
+    def survey(self, copy: Copy) -> str:
+        """What tells all that this copy takes from what it took another time: the digest of paths, links and the
+        numbers of files. Nothing is read.
+
+        Raises what `copy` raises of what cannot be found, and OSError.
+        """
+        survey = _Survey(has_times=copy.keep_mtime)
+        for part in self._find(copy, survey.unmatched):
+            survey.see(part)
+        return survey.digest
 
     def copy(self, copy: Copy, marks: Marks) -> list[Taken]:
         """The entries of a copy, the folder that it makes included. Raises DocumentError at the copy's position."""
         entries: dict[str, Taken] = {}
+        survey = _Survey(has_times=copy.keep_mtime)
+
+        def add(path: str, destination: str, status: os.stat_result) -> None:
+            entry = self._entry(path, destination, status, marks)
+            if entry is not None:
+                entries[entry.path] = Taken(entry, path[len(self._root) + 1 :] or ".")
+
         try:
-            for found in self._find(copy):
-                for folder in found.folders:
+            for part in self._find(copy, survey.unmatched):
+                survey.see(part)
+                for folder in part.folders:
                     entries.setdefault(folder, Taken(directory_entry(folder, marks), ""))
-                entry = self._entry(found, marks)
-                if entry is not None:
-                    entries[entry.path] = Taken(entry, found.path[len(self._root) + 1 :] or ".")
+                if part.status is not None:
+                    add(part.path, part.destination, part.status)
+                for found in part.entries:
+                    add(found.path, join(part.destination, found.name), found.stat(follow_symlinks=False))
         except LayerError as error:
             raise self._spec.problem(copy.position, str(error)) from error
         except OSError as error:
             reason = f"cannot read {error.filename or copy.src}: {(error.strerror or str(error)).lower()}"
             raise self._spec.problem(copy.position, reason) from error
+        self.surveys.append(survey.digest)
+        self.warnings += [
+            f"{copy.position}: exclude: {shorten(pattern)} matches nothing" for pattern in survey.unmatched
+        ]
         return list(entries.values())
 
-    def _find(self, copy: Copy) -> Iterator[Found]:
+    def _find(self, copy: Copy, unmatched: list[str]) -> Iterator[_Part]:
+        """`unmatched` are the patterns in the end that excluded nothing."""
         matches = self._match(copy)
         try:
             excludes = ExcludeRules(copy.exclude)
@@ -80,7 +131,7 @@ class Context:
                 f"{copy.src} matches {len(matches)} paths, and {copy.dest} names one",
                 f'end the destination with a slash: "{copy.dest}/"',
             )
-        taken = 0
+        is_empty = True
         for match in matches:
             status = os.stat(match.real)
             is_folder = stat.S_ISDIR(status.st_mode)
@@ -88,20 +139,18 @@ class Context:
             if name and excludes.is_excluded_on_the_way(name, is_folder=is_folder):
                 continue
             if is_folder:
-                for item in self._walk(match, destination, status, excludes):
-                    taken += 1
-                    yield item
+                for part in self._walk(match, destination, status, excludes):
+                    is_empty = False
+                    yield part
                 continue
-            taken += 1
+            is_empty = False
             if into:
-                yield Found(match.real, join(destination, name), status, folders_between(destination, name))
+                yield _Part(match.real, join(destination, name), folders_between(destination, name), status)
             else:
-                yield Found(match.real, destination, status)
-        if not taken:
+                yield _Part(match.real, destination, status=status)
+        if is_empty:
             raise self._spec.problem(copy.position, f"everything that {copy.src} matches is excluded")
-        self.warnings += [
-            f"{copy.position}: exclude: {shorten(pattern)} matches nothing" for pattern in excludes.unmatched
-        ]
+        unmatched += excludes.unmatched
 
     def _match(self, copy: Copy) -> "list[_Match]":
         if os.path.isabs(copy.src) or ".." in copy.src.split("/"):
@@ -184,61 +233,72 @@ class Context:
 
     def _walk(
         self, match: "_Match", destination: str, status: os.stat_result, excludes: ExcludeRules
-    ) -> Iterator[Found]:
+    ) -> Iterator[_Part]:
         """A folder and all below it that is not left out. Links in it are taken as links."""
         is_ignored = self._ignored.is_ignored(match.inside)
         if not is_ignored:
             target = join(destination, match.below)
-            yield Found(match.real, target, status, folders_between(destination, match.below))
+            yield _Part(match.real, target, folders_between(destination, match.below), status)
+        takes_all = not excludes and not self._ignored
         waiting = [("", match.real, is_ignored)]
         while waiting:
             below, folder, is_ignored = waiting.pop()
             with os.scandir(folder) as entries:
-                for entry in list(entries)[:: self._step]:
+                found = list(entries)[:: self._step]
+            if takes_all:
+                taken = found
+                waiting += [
+                    (join(below, entry.name), entry.path, False)
+                    for entry in found
+                    if entry.is_dir(follow_symlinks=False)
+                ]
+            else:
+                taken = []
+                for entry in found:
                     path = join(below, entry.name)
-                    name = join(match.below, path)
                     is_folder = entry.is_dir(follow_symlinks=False)
-                    if excludes.is_excluded(name, is_folder=is_folder):
+                    if excludes.is_excluded(join(match.below, path), is_folder=is_folder):
                         continue
                     in_context = path if match.inside == "." else f"{match.inside}/{path}"
                     ignored = self._ignored.is_ignored(in_context)
-                    if ignored and not (is_folder and self._ignored.may_contain_exceptions(in_context)):
-                        continue
-                    if is_folder:
-                        waiting.append((path, entry.path, ignored))
                     if not ignored:
-                        # An ignored folder is made for the sake of what is in it alone.
-                        folders = folders_between(destination, name) if is_ignored else ()
-                        yield Found(entry.path, join(destination, name), entry.stat(follow_symlinks=False), folders)
+                        taken.append(entry)
+                    if is_folder and not (ignored and not self._ignored.may_contain_exceptions(in_context)):
+                        waiting.append((path, entry.path, ignored))
+            if taken:
+                within = join(match.below, below)
+                # An ignored folder is made for the sake of what is in it alone.
+                folders = folders_between(destination, join(within, taken[0].name)) if is_ignored else ()
+                yield _Part(folder, join(destination, within), folders, entries=taken)
 
-    def _entry(self, found: Found, marks: Marks) -> Entry | None:
-        mode = found.status.st_mode
-        mtime = marks.time(found.status.st_mtime_ns // 10**9)
+    def _entry(self, path: str, destination: str, status: os.stat_result, marks: Marks) -> Entry | None:
+        mode = status.st_mode
+        mtime = marks.time(status.st_mtime_ns // 10**9)
         if stat.S_ISDIR(mode):
-            return directory_entry(found.destination, marks, mtime=mtime) if found.destination else None
+            return directory_entry(destination, marks, mtime=mtime) if destination else None
         if stat.S_ISREG(mode):
             usual = 0o755 if mode & 0o111 else 0o644
             return Entry(
-                path=found.destination,
+                path=destination,
                 type=EntryType.FILE,
                 mode=usual if marks.mode is None else marks.mode,
                 uid=marks.uid,
                 gid=marks.gid,
                 mtime=mtime,
                 xattrs=marks.xattrs,
-                source=FileSource.seen(found.path, found.status),
+                source=FileSource.seen(path, status),
             )
         uid, gid = marks.uid, marks.gid
         if stat.S_ISLNK(mode):
-            target = os.readlink(found.path)
+            target = os.readlink(path)
             return Entry(
-                path=found.destination, type=EntryType.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target
+                path=destination, type=EntryType.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target
             )
         if stat.S_ISFIFO(mode):
             permissions = 0o644 if marks.mode is None else marks.mode
-            return Entry(path=found.destination, type=EntryType.FIFO, mode=permissions, uid=uid, gid=gid, mtime=mtime)
+            return Entry(path=destination, type=EntryType.FIFO, mode=permissions, uid=uid, gid=gid, mtime=mtime)
         kind = "socket" if stat.S_ISSOCK(mode) else "device"
-        self.warnings.append(f"{found.path} is a {kind}, and is left out")
+        self.warnings.append(f"{path} is a {kind}, and is left out")
         return None
 
     def _read_dockerignore(self) -> IgnoreRules:
@@ -310,3 +370,28 @@ def _is_within(path: str, root: str) -> bool:
 
 def _is_plain_folder(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _describe(part: _Part, *, has_times: bool) -> str:
+    """What tells a part from another one: of a file the numbers by which its source has an identity."""
+    itself = _describe_found(part.path, part.status, has_times=has_times) if part.status is not None else ""
+    rows = []
+    for entry in part.entries:
+        if has_times or not entry.is_dir(follow_symlinks=False):
+            row = _describe_found(entry.path, entry.stat(follow_symlinks=False), has_times=has_times)
+        else:
+            row = "/"
+        # No name and no link has a NUL.
+        rows.append(f"{entry.name}\0{row}\0")
+    rows.sort()
+    return f"{(part.path, part.destination, part.folders)!r}\0{itself}\0{''.join(rows)}\0"
+
+
+def _describe_found(path: str, status: os.stat_result, *, has_times: bool) -> str:
+    mode = status.st_mode
+    if stat.S_ISREG(mode):
+        return f"{mode:o} {status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    time = status.st_mtime_ns if has_times else ""
+    if stat.S_ISDIR(mode):
+        return f"/{time}"
+    return f"{mode:o} {time} {os.readlink(path) if stat.S_ISLNK(mode) else ''}"

@@ -8,7 +8,7 @@ import click
 
 from layerkit.build.builder import Prepared
 from layerkit.build.inputs import name_base
-from layerkit.build.plan import PlannedLayer
+from layerkit.build.planned import PlannedLayer
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options
 from layerkit.cli.planned import Chosen, spec_options
 from layerkit.layer.entry import ROOT, Entry, EntryType

@@ -277,7 +277,7 @@ class TestRootfs:
         path = context / "rootfs.tar"
         path.write_bytes(lzma.compress(ROOTFS))
         first = await build("from: tar:rootfs.tar\n")
-        (record,) = (builder.cache / "layers-1").iterdir()
+        (record,) = (builder.cache / "layers-2").iterdir()
         before = record.stat().st_ino
         assert (await build("from: tar:rootfs.tar\n")).manifest.digest == first.manifest.digest
         assert record.stat().st_ino == before

@@ -16,7 +16,7 @@ import zstandard
 from layerkit.build.alike import AlikeRecords
 from layerkit.build.builder import Builder, BuiltImage
 from layerkit.build.packing import Packer
-from layerkit.build.plan import PlannedLayer
+from layerkit.build.planned import PlannedLayer
 from layerkit.build.recipes import LayerRecords
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
@@ -516,7 +516,7 @@ async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(store: Sto
     spec = load("from: scratch\ncompression: none\n")
     source = _Paused(bytes(16 * 2**20))
     entries = (Entry(path="x", type=EntryType.FILE, mode=0o644, source=source),)
-    planned = PlannedLayer(name="large", created_by="", entries=entries, provenance={})
+    planned = PlannedLayer.of(entries, {}, name="large", created_by="")
     folder = store.root / "records"
     packer = Packer(
         store=store, records=LayerRecords(folder=folder), alike=AlikeRecords(folder=folder), has=store.is_here

@@ -10,7 +10,8 @@ import pytest
 
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.inputs import Inputs
-from layerkit.build.plan import BuildPlan, plan_build
+from layerkit.build.plan import plan_build
+from layerkit.build.planned import BuildPlan
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError

@@ -12,7 +12,8 @@ import pytest
 from layerkit.build.filesystem import Filesystem, OpenTar
 from layerkit.build.inputs import Inputs
 from layerkit.build.pick import Donor
-from layerkit.build.plan import BuildPlan, plan_build
+from layerkit.build.plan import plan_build
+from layerkit.build.planned import BuildPlan
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.index import LayerIndex, index_layer

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerkit.build.builder import Builder, BuiltImage
-from layerkit.build.recipes import MOST_RECORDS, LayerRecord, LayerRecords, is_racy, key_of
+from layerkit.build.planned import outline_of
+from layerkit.build.recipes import MOST_RECORDS, LayerRecord, LayerRecords, is_racy
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.source import BytesSource, FileSource, PartSource
 from layerkit.oci.descriptor import Descriptor
@@ -164,7 +165,7 @@ def test_a_ctime_that_a_file_system_made_up_is_not_counted_on(ctime_ns: int, *, 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"descriptor": 1}', b"\xff" * 100])
 async def test_a_damaged_record_is_none(patient: Builder, load: Load, tree: Path, damage: bytes) -> None:
     await build(patient, load(SPEC))
-    for path in [*(patient.cache / "layers-1").iterdir(), *(patient.cache / "alike-1").iterdir()]:
+    for path in [*(patient.cache / "layers-2").iterdir(), *(patient.cache / "alike-1").iterdir()]:
         path.write_bytes(damage)
     _, outcomes, _ = await build(patient, load(SPEC))
     assert outcomes == [Outcome.DONE]
@@ -197,23 +198,23 @@ def test_content_that_cannot_be_told_without_reading_has_no_key() -> None:
     def entry(source: BytesSource | PartSource) -> Entry:
         return Entry(path="a", type=EntryType.FILE, mode=0o644, source=source)
 
-    assert key_of([entry(BytesSource(b"x"))], "c") is not None
+    assert outline_of([entry(BytesSource(b"x"))]).key is not None
     elsewhere = Elsewhere()
-    assert key_of([entry(PartSource(elsewhere, 0, 1))], "c") is None
+    assert outline_of([entry(PartSource(elsewhere, 0, 1))]).key is None
     elsewhere.identity = "sha256:0"
-    keys = {key_of([entry(PartSource(elsewhere, offset, 1))], "c") for offset in (0, 0, 1)}
+    keys = {outline_of([entry(PartSource(elsewhere, offset, 1))]).key for offset in (0, 0, 1)}
     assert len(keys) == 2
     assert None not in keys
 
 
 def test_the_oldest_records_go_first(tmp_path: Path) -> None:
     records = LayerRecords(folder=tmp_path)
-    (tmp_path / "layers-1").mkdir()
+    (tmp_path / "layers-2").mkdir()
     for number in range(MOST_RECORDS):
-        (tmp_path / "layers-1" / f"old{number}").touch()
-        os.utime(tmp_path / "layers-1" / f"old{number}", (number, number))
+        (tmp_path / "layers-2" / f"old{number}").touch()
+        os.utime(tmp_path / "layers-2" / f"old{number}", (number, number))
     records.remember("new", RECORD)
-    names = {path.name for path in (tmp_path / "layers-1").iterdir()}
+    names = {path.name for path in (tmp_path / "layers-2").iterdir()}
     assert len(names) <= MOST_RECORDS
     assert {"new", f"old{MOST_RECORDS - 1}"} <= names
     assert "old0" not in names

@@ -1,0 +1,138 @@
+"""Planned: the layers of an image before anything of them is written, as values."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from layerkit.document.problem import Position
+from layerkit.layer.entry import Entry, EntryType
+from layerkit.layer.tar import tar_size
+from layerkit.sizes import format_size
+from layerkit.spec.model import Spec
+
+
+class Provenance(NamedTuple):
+    """Why a path is in a layer: where it came from, in a few words, and where the spec says so."""
+
+    source: str
+    position: Position
+
+
+class Doubt(NamedTuple):
+    position: Position
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.message}"
+
+
+class Outline(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build asks of a layer that it need not make. `size` are bytes of content, `tar_size` those of its tar.
+
+    `key` tells its entries and their content from all others: None where that of one cannot be told without reading it.
+    """
+
+    files: int
+    size: int
+    tar_size: int
+    key: str | None
+
+
+class Made(NamedTuple):
+    """`entries` are in the order of the layer.
+
+    `provenance` is by the paths of the entries. Folders that are there for the sake of what is in them have none.
+    """
+
+    entries: tuple[Entry, ...]
+    provenance: Mapping[str, Provenance]
+
+
+class PlannedLayer:
+    """`created_by` is for the image's history. What a layer has is only made once somebody asks for it; of one that is
+    remembered the `outline` is known before."""
+
+    def __init__(self, *, name: str, created_by: str, make: Callable[[], Made], outline: Outline | None = None) -> None:
+        self.name = name
+        self.created_by = created_by
+        self._make = make
+        self._outline = outline
+
+    # Not of the entries: asyncio makes that of every main task's result when it looks at the signal handler.
+    def __repr__(self) -> str:
+        return f"PlannedLayer({self.name!r})"
+
+    @classmethod
+    def of(
+        cls, entries: Sequence[Entry], provenance: Mapping[str, Provenance], *, name: str, created_by: str
+    ) -> "PlannedLayer":
+        """That of entries in the order of the layer."""
+        made = Made(tuple(entries), provenance)
+        return cls(name=name, created_by=created_by, make=lambda: made)
+
+    @cached_property
+    def _made(self) -> Made:
+        return self._make()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Raises what planning them anew raises."""
+        return self._made.entries
+
+    @property
+    def provenance(self) -> Mapping[str, Provenance]:
+        return self._made.provenance
+
+    @cached_property
+    def outline(self) -> Outline:
+        return outline_of(self.entries) if self._outline is None else self._outline
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return self.outline.size
+
+    @property
+    def files(self) -> int:
+        return self.outline.files
+
+    @property
+    def summary(self) -> str:
+        """Like `40 files, 2.0 MB`."""
+        return f"{self.files} {'file' if self.files == 1 else 'files'}, {format_size(self.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildPlan:
+    """`warnings` are what a person may want to know and change; `doubts`, which are among them, what may keep the image
+    from working: a strict build stops at them."""
+
+    spec: Spec
+    layers: tuple[PlannedLayer, ...]
+    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...] = ()
+
+
+def outline_of(entries: Sequence[Entry]) -> Outline:
+    return Outline(
+        files=sum(entry.type is EntryType.FILE for entry in entries),
+        size=sum(entry.size for entry in entries),
+        tar_size=tar_size(entries),
+        key=_key_of(entries),
+    )
+
+
+def _key_of(entries: Iterable[Entry]) -> str | None:
+    digester = sha256()
+    for entry in entries:
+        identity = None
+        if entry.source is not None and (identity := entry.source.identity) is None:
+            return None
+        fields = (entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
+        # The repr of tuples of texts and numbers is the same for the same, and another one for another.
+        digester.update(repr((*fields, sorted(entry.xattrs), identity)).encode(errors="surrogatepass"))
+    return digester.hexdigest()
