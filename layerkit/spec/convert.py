@@ -27,6 +27,7 @@ from layerkit.spec.model import (
     Layer,
     LayoutBase,
     Mirror,
+    Python,
     RegistryBase,
     Remove,
     RootfsBase,
@@ -38,6 +39,7 @@ from layerkit.spec.secrets import find_secrets
 from layerkit.spec.shape_apt import AptShape
 from layerkit.spec.shape_config import HealthcheckShape
 from layerkit.spec.shape_layer import CopyShape, FetchShape, LayerShape
+from layerkit.spec.shape_python import PythonShape
 from layerkit.spec.shape_types import OwnedShape
 
 
@@ -202,6 +204,7 @@ class _Converter:
         return Layer(
             name=name,
             apt=None if layer.apt is None else self._apt(layer.apt, (*path, "apt")),
+            python=None if layer.python is None else self._python(layer.python, inherited, (*path, "python")),
             copies=tuple(
                 self._copy(copy, inherited.within(copy), (*path, "copy", number))
                 for number, copy in enumerate(layer.copies)
@@ -245,6 +248,21 @@ class _Converter:
     def _keyring(self, path: str | None) -> Path | None:
         # The keys of an archive stand in the machine's folders as often as beside the spec.
         return None if path is None else self._around.context / path
+
+    def _python(self, python: PythonShape, inherited: _Inherited, path: KeyPath) -> Python:
+        return Python(
+            requirements=python.requirements or "",
+            lock=python.lock or "",
+            into=python.into,
+            interpreter=python.interpreter,
+            version=python.version or "",
+            extras=tuple(dict.fromkeys(python.extras)),
+            groups=None if python.groups is None else tuple(dict.fromkeys(python.groups)),
+            project=python.project,
+            compile=python.compile != "none",
+            attributes=replace(inherited.attributes(), mode=None),
+            position=self._document.locate(path),
+        )
 
     def _copy(self, copy: CopyShape, inherited: _Inherited, path: KeyPath) -> Copy | Content:
         attributes = inherited.attributes()

@@ -213,11 +213,39 @@ class Apt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Python:
+    """An environment of Python wheels in the folder `into`: those of `requirements` or of a `lock`, of which one is "".
+
+    Both, and the `project` that is installed too ("" for none), are paths in the context. `version` "" is that of the
+    `interpreter` in the image; both `into` and this are absolute paths, normalised. `groups` None are those that the
+    lock takes by itself. With `compile` there is byte code. Of the `attributes` only the owner counts.
+    """
+
+    requirements: str = ""
+    lock: str = ""
+    into: str = "/opt/venv"
+    interpreter: str = "/usr/bin/python3"
+    version: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    project: str = ""
+    compile: bool = False
+    attributes: Attributes
+    position: Position
+
+    @property
+    def file(self) -> str:
+        """What names the wheels: the requirements, the lock or the folder of the project."""
+        return self.requirements or self.lock or self.project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """One content-addressed unit. A layer without a name has its number: `layer-2` is the second."""
 
     name: str
     apt: Apt | None = None
+    python: Python | None = None
     copies: tuple[Copy | Content, ...] = ()
     fetches: tuple[Fetch, ...] = ()
     directories: tuple[Directory, ...] = ()

@@ -68,6 +68,8 @@ _IMAGE_WORDS: Mapping[str, str] = {
     "base_image": "from",
     "apt": "layers",
     "packages": "layers",
+    "python": "layers",
+    "pip": "layers",
     "copy": "layers",
     "files": "layers",
     "add": "layers",

@@ -13,6 +13,7 @@ from layerkit.spec.bases import parse_base
 from layerkit.spec.capabilities import parse_capabilities
 from layerkit.spec.model import Base, Scratch
 from layerkit.spec.shape_apt import AptShape
+from layerkit.spec.shape_python import PythonShape
 from layerkit.spec.shape_types import (
     DESTINATION_WORDS,
     OWNED_WORDS,
@@ -218,6 +219,11 @@ class LayerShape(OwnedShape):
         "deb": "apt",
         "debs": "apt",
         "debian": "apt",
+        "pip": "python",
+        "wheels": "python",
+        "wheel": "python",
+        "venv": "python",
+        "requirements": "python",
         **OWNED_WORDS,
     }
     elsewhere: ClassVar = {
@@ -226,12 +232,12 @@ class LayerShape(OwnedShape):
         "from": "`from` goes with one copy: {from: ..., src: ..., dest: ...}",
         "exclude": "`exclude` goes with one copy: {src: ..., dest: ..., exclude: [...]}",
     }
-    later: ClassVar = frozenset({"python"})
-
     name: Annotated[str, parsed(text.parse_layer_name)] | None = None
     """Shown in the image's history; `layer-N` by default."""
     apt: AptShape | None = None
     """Debian packages, and all that they depend upon: a list, or a map."""
+    python: PythonShape | None = None
+    """Python wheels, as an environment in a folder: the name of a requirements.txt or a lock, or a map."""
     copies: ListOf[CopyShape] = Field(default=(), alias="copy")
     """Files of the folder of this file, of another image, or whose content stands here: `src:dest` or a map."""
     fetch: ListOf[FetchShape] = ()
@@ -245,9 +251,9 @@ class LayerShape(OwnedShape):
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
-        if not any((self.apt, self.copies, self.fetch, self.directory, self.symlink, self.remove)):
+        if not any((self.apt, self.python, self.copies, self.fetch, self.directory, self.symlink, self.remove)):
             raise InvalidValue(
                 "the layer is empty",
-                "give it an `apt`, `copy`, `fetch`, `directory`, `symlink` or `remove`, or remove it",
+                "give it an `apt`, `python`, `copy`, `fetch`, `directory`, `symlink` or `remove`, or remove it",
             )
         return self

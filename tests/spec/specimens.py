@@ -14,6 +14,7 @@ from layerkit.spec.shape import FileShape, PartShape, SpecShape, UserShape
 from layerkit.spec.shape_apt import AptShape, MirrorShape
 from layerkit.spec.shape_config import ConfigShape, HealthcheckShape
 from layerkit.spec.shape_layer import CopyShape, DirectoryShape, FetchShape, LayerShape
+from layerkit.spec.shape_python import PythonShape
 
 REPOSITORY: Final = Path(__file__).parents[2]
 AMD64: Final = parse_platform("linux/amd64")
@@ -84,6 +85,16 @@ images:
             - http://deb.example.org/debian
             - {url: "https://deb.example.org/security", suite: trixie-security, components: [main], keyring: /k.gpg}
           exclude: ["/usr/share/man/", "!/usr/share/man/man1"]
+      - python: {requirements: requirements.txt}
+      - python:
+          lock: app/uv.lock
+          into: /srv/venv
+          interpreter: /usr/local/bin/python3.13
+          version: 3.13
+          extras: [Post_Gres]
+          groups: [prod]
+          project: true
+          compile: unchecked-hash
   agent:
     from: scratch
     layers:
@@ -102,6 +113,7 @@ SHAPES: Final[list[type[Section]]] = [
     LayerShape,
     AptShape,
     MirrorShape,
+    PythonShape,
     CopyShape,
     FetchShape,
     DirectoryShape,

@@ -437,8 +437,89 @@ LATER = "is not supported yet by this version"
             "2:11: unknown key 'packages' in layers[0]",
             "did you mean `apt`?",
         ),
+        # Python wheels
+        (
+            "from: scratch\nlayers: [{python: [flask]}]",
+            "2:19: expected the name of a file or a map, found a list",
+            "name a requirements.txt",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {into: /a}}]",
+            "2:19: `python` names no wheels",
+            "give it `requirements: requirements.txt`, or a `lock`",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {requirements: a.txt, lock: uv.lock}}]",
+            "2:19: expected `requirements` or `lock`, found both",
+            "remove one of them",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {requirements: a.txt, extras: [b]}}]",
+            "2:19: `extras` and `groups` are those of a project, and a requirements.txt is of none",
+            "write them into that file, like name[extra]",
+        ),
+        (
+            "from: scratch\nlayers: [{python: ../a.txt}]",
+            "2:19: '../a.txt' leaves the folder of this file",
+            "move the file, or the spec",
+        ),
+        (
+            "from: scratch\nlayers: [{python: /a.txt}]",
+            "2:19: '/a.txt' is absolute: it has to stand in the folder of this file",
+            "write ./a.txt",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: poetry.lock}}]",
+            "2:26: 'poetry.lock' is no lock that is known: expected uv.lock or pylock.toml",
+            "run `poetry export`, and name its requirements.txt as `requirements`",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: a.lock}}]",
+            "2:26: 'a.lock' is no lock that is known: expected uv.lock or pylock.toml",
+            "`uv lock` makes the one, `uv export --format pylock.toml` the other",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, version: 2.7}}]",
+            "2:44: expected a version of Python, found '2.7'",
+            "write it like 3.13, or 3.13.2",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, into: /}}]",
+            "2:41: an environment is a folder of its own, not the root",
+            "write /opt/venv",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, interpreter: python3}}]",
+            "2:48: path 'python3' is not absolute",
+            "write /python3",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, interpreter: /usr/bin/}}]",
+            "2:48: '/usr/bin/' names a folder, not a program",
+            "write it like /usr/bin/python3",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, extras: ['a b']}}]",
+            "2:44: 'a b' is no name of an extra or a group",
+            "letters, digits, and `-` between them",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, compile: true}}]",
+            "2:44: byte code is made in one way only",
+            "write unchecked-hash",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, index: a}}]",
+            "2:35: unknown key 'index' in layers[0].python",
+            "wheels come from where pip and uv of this machine have been told: pip.conf, uv.toml, UV_INDEX",
+        ),
+        (
+            "from: scratch\nlayers: [{python: {lock: uv.lock, venv: /a}}]",
+            "2:35: unknown key 'venv' in layers[0].python",
+            "did you mean `into`?",
+        ),
+        ("from: scratch\nlayers: [{pip: a.txt}]", "2:11: unknown key 'pip' in layers[0]", "did you mean `python`?"),
         # What a later version will understand
-        ("from: scratch\nlayers: [{python: {requirements: a}}]", f"2:11: `python` {LATER}", ""),
         # The other values
         ("tags: [a]", "1:1: missing key `from`", ""),
         ("- a", "1:1: expected a map, found a list", ""),

@@ -352,6 +352,41 @@ def test_packages_have_a_short_and_a_long_form(load: Load, folder: Path) -> None
     assert [mirror.url for mirror in one.mirrors] == ["http://deb.example.org"]
 
 
+def test_wheels_have_a_short_and_a_long_form(load: Load) -> None:
+    spec = load("""
+        from: scratch
+        layers:
+          - python: ./requirements.txt
+          - python: app/uv.lock
+          - owner: "10:20"
+            mode: "0400"
+            python:
+              lock: pylock.prod.toml
+              into: /srv//venv/
+              interpreter: /usr/local/bin/python3
+              version: 3.13
+              extras: [Post_Gres, post-gres]
+              groups: []
+              project: true
+              compile: unchecked-hash
+          - python: {requirements: pyproject.toml, extras: [a], project: app, compile: false}
+    """)
+    short, locked, long, other = (layer.python for layer in spec.layers)
+    assert short is not None
+    assert locked is not None
+    assert long is not None
+    assert other is not None
+    assert (short.requirements, short.lock, short.file) == ("requirements.txt", "", "requirements.txt")
+    assert (short.into, short.interpreter, short.version) == ("/opt/venv", "/usr/bin/python3", "")
+    assert (short.extras, short.groups, short.project, short.compile) == ((), None, "", False)
+    assert (locked.requirements, locked.lock) == ("", "app/uv.lock")
+    assert (long.lock, long.into, long.interpreter) == ("pylock.prod.toml", "/srv/venv", "/usr/local/bin/python3")
+    assert (long.version, long.extras, long.groups, long.project) == ("3.13", ("post-gres",), (), ".")
+    assert long.compile
+    assert (long.attributes.user, long.attributes.group, long.attributes.mode) == (10, 20, None)
+    assert (other.requirements, other.extras, other.project, other.compile) == ("pyproject.toml", ("a",), "app", False)
+
+
 def test_a_copy_may_have_capabilities_and_keep_its_times(load: Load) -> None:
     """LAYERS, items 4 and 22: "with `mtime: source` the source's own", "from a declarative `caps: ...`"."""
     copies = (
