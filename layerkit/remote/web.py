@@ -1,4 +1,4 @@
-"""The web: a file by its URL, from any offset, for what a spec fetches. Nobody says who he is here."""
+"""The web: a file by its URL, from any offset, for what a spec fetches. Nobody says who he is unasked."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -34,9 +34,10 @@ class Answer:
 
 @asynccontextmanager
 async def open_url(
-    url: str, offset: int = 0, version: str = "", *, tls: ssl.SSLContext | None = None
+    url: str, offset: int = 0, version: str = "", *, tls: ssl.SSLContext | None = None, authorization: str = ""
 ) -> AsyncIterator[Answer]:
-    """The file at `url`, from `offset` on where it still is of this `version` ("" for any).
+    """The file at `url`, from `offset` on where it still is of this `version` ("" for any). `authorization` is for the
+    server of this URL alone, and no other that it sends us to.
 
     Raises Transient for what may pass, RangeInvalid where it is shorter, and OCIError for what will not pass.
     """
@@ -53,7 +54,7 @@ async def open_url(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             ) as session,
-            _follow_redirects(session, url, headers) as response,
+            _follow_redirects(session, url, headers, authorization) as response,
         ):
             yield _read(response, url, offset)
     except aiohttp.ClientError as error:
@@ -69,13 +70,17 @@ async def open_url(
 
 @asynccontextmanager
 async def _follow_redirects(
-    session: aiohttp.ClientSession, url: str, headers: dict[str, str]
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], authorization: str
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     asked = url
+    origin = URL(url, encoded=True).origin() if authorization else None
     for _ in range(_MOST_REDIRECTS + 1):
         try:
             address = URL(url, encoded=True)
-            async with session.get(address, headers=headers, proxy=proxy_of(url), allow_redirects=False) as response:
+            said = {"Authorization": authorization} if authorization and address.origin() == origin else {}
+            async with session.get(
+                address, headers={**headers, **said}, proxy=proxy_of(url), allow_redirects=False
+            ) as response:
                 location = response.headers.get("Location")
                 if response.status not in {301, 302, 303, 307, 308} or location is None:
                     yield response

@@ -1,0 +1,112 @@
+"""Environments: wheels that are on this machine become the entries of a layer. Blocking.
+
+A wheel is verified and opened when it is needed, once for all platforms that have it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from layerkit.layer.read import DEFAULT_LIMITS, Limits
+from layerkit.oci.digest import Digest
+from layerkit.packages.errors import PackageError
+from layerkit.packages.lock import LockedWheel, PythonLock
+from layerkit.packages.python.target import Target
+from layerkit.packages.python.venv import Placed, Venv, install
+from layerkit.packages.python.wheel import Wheel, open_wheel
+from layerkit.spec.model import Python
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledWheels:
+    """`warnings` are what a person may want to know, `doubts` what may leave a wheel without what it needs."""
+
+    placed: tuple[Placed, ...]
+    warnings: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Environments:
+    """The wheels of one build that are open, by their digests. Used by several threads at once."""
+
+    limits: Limits = DEFAULT_LIMITS
+    _open: dict[Digest, Wheel] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def open(self, wheel: LockedWheel, path: Path) -> Wheel:
+        """Raises PackageError for one that was damaged since it was brought, or cannot be used."""
+        with self._lock:
+            if wheel.sha256 not in self._open:
+                _verify(wheel, path)
+                opened = open_wheel(path, file=wheel.file, limits=self.limits)
+                if opened.name != wheel.name or str(opened.version) != wheel.version:
+                    raise PackageError(f"{wheel.file} is locked as {wheel.name} {wheel.version}: lock it again")
+                self._open[wheel.sha256] = opened
+            return self._open[wheel.sha256]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivedWheels:
+    """The wheels of one `python:`, as `lock` has them, at `paths` by their files' names."""
+
+    python: Python
+    target: Target
+    lock: PythonLock
+    paths: Mapping[str, Path]
+    environments: Environments
+    notes: tuple[str, ...] = ()
+
+    def open(self) -> list[Wheel]:
+        """Raises PackageError."""
+        return [self.environments.open(wheel, self.paths[wheel.file]) for wheel in self.lock.packages]
+
+    def needs(self) -> Mapping[str, list[str]]:
+        """Which wheels name a distribution among what they need, by its name. Raises PackageError."""
+        found: dict[str, list[str]] = {}
+        for wheel in self.open():
+            for name in _needed(wheel, self.target):
+                found.setdefault(name, []).append(wheel.name)
+        return found
+
+    def install(self, uid: int, gid: int) -> InstalledWheels:
+        """The environment, with this owner. Raises PackageError."""
+        python = self.python
+        venv = Venv(into=python.into, interpreter=python.interpreter, target=self.target, uid=uid, gid=gid)
+        installed = install(self.open(), venv)
+        return InstalledWheels(placed=installed.placed, warnings=(*self.notes, *installed.warnings), doubts=())
+
+
+def _verify(wheel: LockedWheel, path: Path) -> None:
+    """A disk may have spoilt it since it was brought."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PackageError(f"{wheel.file} is not in the cache any more ({error.strerror}): build again") from error
+    if found != wheel.sha256.encoded:
+        path.unlink(missing_ok=True)
+        raise PackageError(f"{wheel.file} was damaged in the cache: build again, and it is fetched anew")
+
+
+def _needed(wheel: Wheel, target: Target) -> list[str]:
+    """The names of what a wheel needs on a target; with any of its extras, since nobody says which are in use."""
+    from email.parser import HeaderParser  # noqa: PLC0415 - for what is resolved here alone
+
+    fields = HeaderParser().parsestr(wheel.read("METADATA").decode(errors="replace"))
+    extras = ["", *(str(extra) for extra in fields.get_all("Provides-Extra", []))]
+    names: set[str] = set()
+    for text in fields.get_all("Requires-Dist", []):
+        try:
+            requirement = Requirement(str(text))
+        except InvalidRequirement:
+            continue
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({**target.environment, "extra": extra}) for extra in extras):
+            names.add(canonicalize_name(requirement.name))
+    return sorted(names)
