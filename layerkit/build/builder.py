@@ -27,13 +27,14 @@ from layerkit.build.headers import HeaderCache
 from layerkit.build.inputs import Inputs
 from layerkit.build.packing import Packer
 from layerkit.build.pick import Donor
-from layerkit.build.pins import Pins, origins
+from layerkit.build.pins import Pins, layer_key, origins
 from layerkit.build.plan import plan_build
 from layerkit.build.planned import BuildPlan, PlannedLayer
 from layerkit.build.recipes import LayerRecords
 from layerkit.build.replan import Replanner
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.together import run_together
+from layerkit.build.tools import PythonTools
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
 from layerkit.image.configure import configure
@@ -50,13 +51,15 @@ from layerkit.oci.mediatype import OCI_INDEX
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import OpenRegistry
-from layerkit.packages.lock import NO_LOCK, Lock
+from layerkit.packages.lock import NO_LOCK, AptLock, Lock
 from layerkit.progress import SILENT, Progress
-from layerkit.spec.model import Apt, Base, Copy, Fetch, ImageBase, ImageSpec, RegistryBase, Spec
+from layerkit.spec.model import Apt, Base, Copy, Fetch, ImageBase, ImageSpec, Python, RegistryBase, Spec
 
 if TYPE_CHECKING:
     from layerkit.build.debs import Debs
+    from layerkit.build.environments import ArrivedWheels
     from layerkit.build.installing import ArrivedDebs
+    from layerkit.build.wheels import Wheels
 
 LAYERS_AT_ONCE: Final = 2
 """Each layer is compressed by several threads already; two of them fill the gaps that reading leaves."""
@@ -121,7 +124,8 @@ class Builder:
     from its sources. `threads` compress a layer, by default as many as there are CPUs, and folders are read as they
     come or `backwards`: neither changes a byte. `limits` are of what others made; `clock` is the Packer's. What is
     remote is what `lock` says it is; where the build `is_locked` it has to say it of all. `apt` is the folder of this
-    machine's apt, which says where packages come from. One that `is_strict` refuses what a plan has doubts about.
+    machine's apt, which says where packages come from, `python` what its pip and uv have been told. One that
+    `is_strict` refuses what a plan has doubts about.
     """
 
     store: Store
@@ -135,6 +139,7 @@ class Builder:
     limits: Limits = DEFAULT_LIMITS
     lock: Lock = NO_LOCK
     is_locked: bool = False
+    python: PythonTools | None = None
     progress: Progress = SILENT
     clock: Callable[[], int] = time.time_ns
     apt: Path = Path("/etc/apt")
@@ -190,6 +195,7 @@ class _Run:
         self._written: dict[_Key, WrittenLayer] = {}
         self.pins = Pins(lock=builder.lock, is_locked=builder.is_locked)
         self._debs: Debs | None = None
+        self._wheels: Wheels | None = None
         records = LayerRecords(folder=builder.cache, is_trusted=builder.is_cached)
         self._packer = Packer(
             store=builder.store,
@@ -267,11 +273,13 @@ class _Run:
         is_changed = bool(spec.layers or spec.users)
         warnings += base.warnings
         filesystem = await self._bases.filesystem(base) if is_changed else Filesystem()
+        debs = await self._bring_debs(spec, filesystem, warnings)
         inputs = Inputs(
             base=filesystem,
             donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
             fetched={fetch: await self._fetches.bring(fetch, spec, warnings) for fetch in _fetches(spec)},
-            debs=await self._bring_debs(spec, filesystem, warnings),
+            debs=debs,
+            wheels=await self._bring_wheels(spec, base, filesystem, warnings),
             newest=self._newest(spec),
             backwards=self._builder.backwards,
         )
@@ -295,9 +303,11 @@ class _Run:
         for fetch in _fetches(spec):
             if fetch.sha256 is None and self.pins.url(fetch.url) is None:
                 await self._fetches.find(fetch, spec)
-        if any(layer.apt is not None for layer in spec.layers):
-            filesystem = await self._bases.filesystem(await self._bases.resolve(spec.base, spec.platform))
+        if any(layer.apt is not None or layer.python is not None for layer in spec.layers):
+            known = await self._bases.resolve(spec.base, spec.platform)
+            filesystem = await self._bases.filesystem(known)
             await self._bring_debs(spec, filesystem, [], is_to_be_installed=False)
+            await self._bring_wheels(spec, known, filesystem, [], is_to_be_installed=False)
 
     async def _bring_debs(
         self, spec: Spec, base: Filesystem, warnings: list[str], *, is_to_be_installed: bool = True
@@ -316,6 +326,43 @@ class _Run:
             if is_to_be_installed or layer is not layers[-1][0]:
                 found[apt] = await debs.bring(request, lock, spec)
         return found
+
+    async def _bring_wheels(
+        self,
+        spec: Spec,
+        base: BaseImage,
+        filesystem: Filesystem,
+        warnings: list[str],
+        *,
+        is_to_be_installed: bool = True,
+    ) -> "dict[Python, ArrivedWheels]":
+        """The wheels of each layer, on this machine where they are to be installed; the packages are known by now."""
+        found: dict[Python, ArrivedWheels] = {}
+        below: list[AptLock] = []
+        for layer in spec.layers:
+            if layer.apt is not None:
+                below.append(self.pins.used.apt[layer_key(spec, layer)])
+            python = layer.python
+            if python is None:
+                continue
+            wheels = self._open_wheels()
+            environment = _environment(base.image)
+            request = await asyncio.to_thread(wheels.ask, python, spec, filesystem, tuple(below), environment)
+            lock = self.pins.python(spec, layer, python.position, request.digest, warnings)
+            if lock is None:
+                lock = await wheels.resolve(request, spec)
+                self.pins.note_python(spec, layer, lock)
+            if is_to_be_installed:
+                found[python] = await wheels.bring(request, lock, spec)
+        return found
+
+    def _open_wheels(self) -> "Wheels":
+        if self._wheels is None:
+            from layerkit.build.wheels import open_wheels  # noqa: PLC0415 - few specs have wheels
+
+            builder = self._builder
+            self._wheels = open_wheels(self._fetches.fetcher, builder.python, limits=builder.limits)
+        return self._wheels
 
     def _open_debs(self) -> "Debs":
         if self._debs is None:
@@ -395,13 +442,21 @@ def _picked_by(layers: Iterable[PlannedLayer]) -> set[Picked]:
     return {found for found in contents if isinstance(found, Picked)}
 
 
+def _environment(image: Image) -> dict[str, str]:
+    """That of the config."""
+    execution = image.config.document.get("config")
+    listed = execution.get("Env") if isinstance(execution, dict) else None
+    pairs = (str(item).partition("=") for item in (listed if isinstance(listed, list) else ()))
+    return {name: value for name, _, value in pairs}
+
+
 def _below_packages(images: Sequence[ImageSpec]) -> set[RepositoryName]:
     """The images of a file that others with packages stand upon: what they have decides what those need."""
     found: set[RepositoryName] = set()
     # Each comes after what it needs.
     for image in reversed(images):
         for spec in image.specs:
-            has_packages = any(layer.apt is not None for layer in spec.layers)
+            has_packages = any(layer.apt is not None or layer.python is not None for layer in spec.layers)
             if isinstance(spec.base, ImageBase) and (has_packages or image.name in found):
                 found.add(spec.base.name)
     return found

@@ -17,7 +17,7 @@ from layerkit.oci.digest import Digest
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import LockedWheel, PythonLock
 from layerkit.packages.python.target import Target
-from layerkit.packages.python.venv import Placed, Venv, install
+from layerkit.packages.python.venv import VERSION, Placed, Venv, install
 from layerkit.packages.python.wheel import Wheel, open_wheel
 from layerkit.spec.model import Python
 
@@ -61,6 +61,12 @@ class ArrivedWheels:
     paths: Mapping[str, Path]
     environments: Environments
     notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What tells the environment that they make from all others, but for what the spec says of it."""
+        wheels = [(wheel.file, wheel.sha256) for wheel in self.lock.packages]
+        return repr((VERSION, str(self.target), wheels, self.notes))
 
     def open(self) -> list[Wheel]:
         """Raises PackageError."""

@@ -16,6 +16,7 @@ from layerkit.spec.model import (
     Fetch,
     ImageBase,
     LayoutBase,
+    Python,
     RegistryBase,
     RootfsBase,
     Scratch,
@@ -23,6 +24,7 @@ from layerkit.spec.model import (
 )
 
 if TYPE_CHECKING:
+    from layerkit.build.environments import ArrivedWheels
     from layerkit.build.installing import ArrivedDebs
 
 Fetched = FileSource | Filesystem
@@ -39,6 +41,7 @@ class Inputs:
     donors: Mapping[Base, Donor] = field(default_factory=lambda: MappingProxyType({}))
     fetched: Mapping[Fetch, Fetched] = field(default_factory=lambda: MappingProxyType({}))
     debs: "Mapping[Apt, ArrivedDebs]" = field(default_factory=lambda: MappingProxyType({}))
+    wheels: "Mapping[Python, ArrivedWheels]" = field(default_factory=lambda: MappingProxyType({}))
     newest: int = MAX_MTIME
     backwards: bool = False
 
@@ -49,6 +52,7 @@ class Inputs:
         known += [(repr(base), donor.filesystem.digest) for base, donor in self.donors.items()]
         known += [(repr(fetch), _identify(fetched)) for fetch, fetched in self.fetched.items()]
         known += [(repr(apt), debs.identity) for apt, debs in self.debs.items()]
+        known += [(repr(python), wheels.identity) for python, wheels in self.wheels.items()]
         is_known = all(value is not None and (not isinstance(value, tuple) or None not in value) for value in known)
         return repr(known) if is_known else None
 

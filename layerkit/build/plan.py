@@ -25,7 +25,7 @@ from layerkit.layer.write import FORMAT_VERSION
 from layerkit.packages.errors import PackageError
 from layerkit.sizes import format_size
 from layerkit.spec.capabilities import parse_capabilities
-from layerkit.spec.model import Apt, Attributes, Content, Copy, Directory, Fetch, Layer, Spec, Symlink
+from layerkit.spec.model import Apt, Attributes, Content, Copy, Directory, Fetch, Layer, Python, Spec, Symlink
 
 USERS: Final = "users"
 """The name of the layer that has the accounts of a spec."""
@@ -47,7 +47,7 @@ def plan_build(spec: Spec, inputs: Inputs) -> BuildPlan:
     return Planner(spec, inputs).plan()
 
 
-_Item = Copy | Content | Fetch | Directory | Symlink
+_Item = Python | Copy | Content | Fetch | Directory | Symlink
 
 
 class _Planned(NamedTuple):
@@ -143,7 +143,7 @@ class Planner:
             try:
                 for taken in self._take(item):
                     self._put(planned, taken, item)
-            except LayerError as error:
+            except (LayerError, PackageError) as error:
                 raise self._spec.problem(item.position, str(error)) from error
             except InvalidValue as error:
                 raise self._spec.problem(item.position, error.message, error.hint) from error
@@ -219,9 +219,15 @@ class Planner:
         self._accounts = self._read_accounts(self._beside)
 
     def _take(self, item: _Item) -> Iterator[Taken]:
-        """The entries of one item of the spec. Raises LayerError, InvalidValue or DocumentError."""
+        """The entries of one item of the spec. Raises LayerError, PackageError, InvalidValue or DocumentError."""
         marks = self._marks(item)
         match item:
+            case Python():
+                installed = self._inputs.wheels[item].install(marks.uid, marks.gid)
+                for entry, origin in installed.placed:
+                    yield Taken(entry, origin)
+                self._warnings += [f"{item.position}: {warning}" for warning in installed.warnings]
+                self._doubts += [Doubt(item.position, doubt) for doubt in installed.doubts]
             case Copy(origin=None):
                 found = self._context.copy(item, marks)
                 found.reverse()
@@ -282,7 +288,9 @@ class Planner:
                 )
         if taken.identity is not None and entry.type is EntryType.FILE:
             self._warn_of_attributes(entry, taken.identity, item.position)
-        planned[entry.path] = _Planned(entry, Provenance(taken.origin, item.position), is_declared)
+        planned[entry.path] = _Planned(
+            entry, Provenance(taken.origin, item.position), is_declared, is_packaged=isinstance(item, Python)
+        )
 
     def _warn_of_attributes(self, entry: Entry, identity: tuple[str, int], position: Position) -> None:
         if self._below.identity(entry.path) == identity:
@@ -349,6 +357,8 @@ class Planner:
 
 def _items(layer: Layer) -> Iterator[_Item]:
     """Those that make entries, in the order in which later ones win."""
+    if layer.python is not None:
+        yield layer.python
     yield from layer.copies
     yield from layer.fetches
     yield from layer.directories
@@ -498,6 +508,8 @@ def _changed(path: str, content: bytes, below: FileTree) -> Entry:
 def _describe(layer: Layer) -> str:
     """What `docker history` shows."""
     steps = [] if layer.apt is None else [f"apt {' '.join(layer.apt.packages)}"]
+    if layer.python is not None:
+        steps.append(f"python {layer.python.file}:{layer.python.into}")
     for item in layer.copies:
         if isinstance(item, Copy):
             origin = f"{name_base(item.origin)}:" if item.origin is not None else ""

@@ -6,8 +6,8 @@ lock of ours tells whether it still answers it; where wheels are found is asked 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -17,7 +17,9 @@ from layerkit.build.environments import ArrivedWheels, Environments
 from layerkit.build.fetch import Answer, Fetcher, OpenURL
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.together import run_together
+from layerkit.build.tools import PythonTools
 from layerkit.layer.errors import LayerError
+from layerkit.layer.read import Limits
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import DigestInvalid, OCIError
 from layerkit.packages.debian.control import decode
@@ -26,7 +28,7 @@ from layerkit.packages.debian.universe import read_status
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import AptLock, LockedWheel, PythonLock, digest_request
 from layerkit.packages.python.choice import Chosen
-from layerkit.packages.python.indexes import Indexes, without_login
+from layerkit.packages.python.indexes import NO_INDEXES, Indexes, without_login
 from layerkit.packages.python.interpreter import Surroundings, find_target
 from layerkit.packages.python.pylock import choose_of_pylock
 from layerkit.packages.python.requirements import Requirements, load_requirements
@@ -38,16 +40,6 @@ from layerkit.spec.model import Python, Spec
 _AT_ONCE: Final = 8
 _OS_RELEASE: Final = ("etc/os-release", "usr/lib/os-release")
 _PIECE: Final = 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PythonTools:
-    """How to reach indexes. `indexes` is what this machine's pip and uv have been told, in the folder of a project too;
-    `environment` is for programs that run, `open_url` is given a URL, an offset, a version and who we are."""
-
-    indexes: Callable[[Path], Indexes]
-    environment: Mapping[str, str]
-    open_url: Callable[[str, int, str, str], AbstractAsyncContextManager[Answer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,11 +241,22 @@ class Wheels:
             raise PackageError(f"{name} cannot be brought: {error.message}") from error
 
 
-def open_wheels(fetcher: Fetcher, environments: Environments, tools: PythonTools) -> Wheels:
-    """Those that come through `fetcher`, but for how they are opened."""
+def open_wheels(fetcher: Fetcher, tools: PythonTools | None, limits: Limits) -> Wheels:
+    """Those that come through `fetcher`, which opens them with the logins of `tools`. Without tools nothing but the
+    public index is known."""
     told: dict[Path, Indexes] = {}
+    if tools is None:
+        tools = _plain_tools(fetcher.open_url)
     fetcher = replace(fetcher, open_url=_opening(tools, told))
-    return Wheels(fetcher=fetcher, tools=tools, environments=environments, told=told)
+    return Wheels(fetcher=fetcher, tools=tools, environments=Environments(limits=limits), told=told)
+
+
+def _plain_tools(open_url: OpenURL) -> PythonTools:
+    return PythonTools(
+        indexes=lambda _: NO_INDEXES,
+        environment={},
+        open_url=lambda url, offset, version, _: open_url(url, offset, version),
+    )
 
 
 def _locked(chosen: Chosen, sha256: Digest, size: int) -> LockedWheel:

@@ -23,7 +23,9 @@ from layerkit.progress import Progress
 if TYPE_CHECKING:
     from layerkit.build.builder import Builder
     from layerkit.build.fetch import Answer
+    from layerkit.build.tools import PythonTools
     from layerkit.packages.lock import Lock
+    from layerkit.packages.python.indexes import Indexes
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -225,13 +227,15 @@ def _connection(host: str, access: Access, credentials: "Credentials | FindCrede
 
 
 @asynccontextmanager
-async def open_url(url: str, offset: int = 0, version: str = "", access: Access = Access()) -> "AsyncIterator[Answer]":
+async def open_url(
+    url: str, offset: int = 0, version: str = "", access: Access = Access(), authorization: str = ""
+) -> "AsyncIterator[Answer]":
     """A file of the web, whose server may have a certificate of the command line's authority."""
     from layerkit.remote.tls import Certificates, make_context  # noqa: PLC0415 - see open_registry
     from layerkit.remote.web import open_url as open_web  # noqa: PLC0415
 
     tls = make_context(Certificates(authorities=(access.ca,), pairs=())) if access.ca else None
-    async with open_web(url, offset, version, tls=tls) as answer:
+    async with open_web(url, offset, version, tls=tls, authorization=authorization) as answer:
         yield answer
 
 
@@ -268,8 +272,32 @@ def make_builder(
         limits=Limits(**limits),
         lock=NO_LOCK if lock is None else lock,
         is_locked=is_locked,
+        python=_python_tools(access),
         progress=progress,
     )
+
+
+def _python_tools(access: Access) -> "PythonTools":
+    from layerkit.build.tools import PythonTools  # noqa: PLC0415 - as above
+
+    return PythonTools(
+        indexes=_read_indexes,
+        environment=os.environ,
+        open_url=lambda url, offset, version, authorization: open_url(url, offset, version, access, authorization),
+    )
+
+
+def _read_indexes(folder: Path) -> "Indexes":
+    from layerkit.packages.python.indexes import read_indexes  # noqa: PLC0415 - few specs have wheels
+
+    return read_indexes(os.environ, Path.home(), [folder], _read_text)
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
 
 
 def _warn(text: str) -> None:

@@ -177,7 +177,7 @@ class MemberSource:
         if digester.digest() != self.digest:
             raise LayerError(
                 f"{self.name} is not what it is said to be: its {self.algorithm} is {digester.hexdigest()}, not "
-                f"{self.digest.hex()}"
+                f"{self.digest.hex()}: do not use it"
             )
 
     def _raw(self, limit: int) -> Generator[bytes, None, None]:

@@ -46,6 +46,9 @@ class Indexes:
         return f"Basic {b64encode(':'.join(login).encode()).decode()}" if login else ""
 
 
+NO_INDEXES: Final = Indexes(environment={}, options=(), logins={})
+
+
 def read_indexes(environ: Mapping[str, str], home: Path, folders: list[Path], read: Read) -> Indexes:
     """What the user's settings say. `folders` are those of projects, in which uv may have been told too."""
     told = [text for path in _uv_files(environ, home, folders) if (text := read(path))]

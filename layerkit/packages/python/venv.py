@@ -22,6 +22,8 @@ from layerkit.packages.python.target import Target
 from layerkit.packages.python.wheel import Member, Wheel
 
 INSTALLER: Final = b"layerkit\n"
+VERSION: Final = 1
+"""Of what is made of wheels: who changes that counts it up."""
 
 _MADE_ANEW: Final = frozenset({"RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json"})
 """In `.dist-info`: what installers write. A wheel has no say in it."""

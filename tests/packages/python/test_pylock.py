@@ -8,7 +8,7 @@ from layerkit.packages.errors import PackageError
 from layerkit.packages.python.choice import Chosen
 from layerkit.packages.python.pylock import choose_of_pylock
 from layerkit.packages.python.target import Family, Libc, Target
-from tests.packages.python.wheels import BOOKWORM
+from tests.wheels import BOOKWORM
 
 HASH = "ab" * 32
 ALPINE = Target(full_version="3.12.4", machine="aarch64", libc=Libc(Family.MUSL, 1, 2))

@@ -10,7 +10,7 @@ from packaging.tags import Tag, parse_tag, sys_tags
 from layerkit.oci.platform import parse_platform
 from layerkit.packages.errors import PackageError
 from layerkit.packages.python.target import Family, Libc, Target, machine_of
-from tests.packages.python.wheels import BOOKWORM
+from tests.wheels import BOOKWORM
 
 
 def has(target: Target, tag: str) -> bool:

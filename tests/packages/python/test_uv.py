@@ -9,7 +9,7 @@ from layerkit.packages.errors import PackageError
 from layerkit.packages.python.pylock import choose_of_pylock
 from layerkit.packages.python.target import Family, Libc, Target
 from layerkit.packages.python.uv import Uv, find_uv
-from tests.packages.python.wheels import BOOKWORM, make_wheel
+from tests.wheels import BOOKWORM, make_wheel
 
 ALPINE = Target(full_version="3.12.1", machine="aarch64", libc=Libc(Family.MUSL, 1, 2))
 

@@ -8,7 +8,7 @@ from layerkit.packages.errors import PackageError
 from layerkit.packages.python.choice import Chosen
 from layerkit.packages.python.target import Family, Libc, Target
 from layerkit.packages.python.uvlock import choose_of_uvlock
-from tests.packages.python.wheels import BOOKWORM
+from tests.wheels import BOOKWORM
 
 HASH = "ab" * 32
 ARM = Target(full_version="3.12.4", machine="aarch64", libc=Libc(Family.GLIBC, 2, 36))

@@ -12,7 +12,7 @@ from layerkit.packages.errors import PackageError
 from layerkit.packages.python.record import Hash
 from layerkit.packages.python.venv import Installed, Venv, install
 from layerkit.packages.python.wheel import open_wheel
-from tests.packages.python.wheels import BOOKWORM, PROGRAM, make_wheel
+from tests.wheels import BOOKWORM, PROGRAM, make_wheel
 
 VENV = Venv(into="/opt/venv", interpreter="/usr/bin/python3", target=BOOKWORM)
 SITE = "opt/venv/lib/python3.11/site-packages"

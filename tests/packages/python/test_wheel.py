@@ -18,7 +18,7 @@ from layerkit.layer.read import Limits
 from layerkit.packages.errors import PackageError
 from layerkit.packages.python.scripts import EntryPoint
 from layerkit.packages.python.wheel import Wheel, open_wheel
-from tests.packages.python.wheels import PROGRAM, files_of, make_wheel, record_of, zip_of
+from tests.wheels import PROGRAM, files_of, make_wheel, record_of, zip_of
 
 INFO = "hello-1.0.dist-info"
 NAME = "hello-1.0-py3-none-any.whl"

@@ -36,9 +36,9 @@ def files_of(
     dist_info = f"{name}-{version}.dist-info"
     return {
         f"{name}/__init__.py": b"def main():\n    print('hello')\n",
-        **(files or {}),
         f"{dist_info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
         f"{dist_info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: {str(is_pure).lower()}\nTag: {tag}\n".encode(),
+        **(files or {}),
     }
 
 

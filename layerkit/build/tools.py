@@ -1,0 +1,21 @@
+"""Tools: what a build is told of this machine's programs, by whoever reads its settings."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from layerkit.build.fetch import Answer
+    from layerkit.packages.python.indexes import Indexes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonTools:
+    """How to reach indexes. `indexes` is what this machine's pip and uv have been told, in the folder of a project too;
+    `environment` is for programs that run, `open_url` is given a URL, an offset, a version and who we are."""
+
+    indexes: "Callable[[Path], Indexes]"
+    environment: Mapping[str, str]
+    open_url: "Callable[[str, int, str, str], AbstractAsyncContextManager[Answer]]"
