@@ -52,6 +52,7 @@ from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import OpenRegistry
 from layerkit.packages.lock import NO_LOCK, AptLock, Lock
+from layerkit.packages.relock import join_locks
 from layerkit.progress import SILENT, Progress
 from layerkit.spec.model import Apt, Base, Copy, Fetch, ImageBase, ImageSpec, Python, RegistryBase, Spec
 
@@ -79,7 +80,8 @@ class BuiltLayer:
 class BuiltImage:
     """An image for one platform. `layers` are the new ones; `image.layers` has those of the base as well.
 
-    `base` is the digest of what a registry has of the base, None where no registry has it.
+    `base` is the digest of what a registry has of the base, None where no registry has it. `lock` is what it took from
+    elsewhere. The topmost `own_layers` are of this file: its own, and those of an image of the file that it stands on.
     """
 
     plan: BuildPlan
@@ -87,6 +89,8 @@ class BuiltImage:
     manifest: Manifest
     layers: tuple[BuiltLayer, ...]
     base: Digest | None = None
+    lock: Lock = NO_LOCK
+    own_layers: int = 0
 
     @property
     def platform(self) -> Platform:
@@ -193,6 +197,7 @@ class _Run:
         self._store = builder.store
         self._siblings: dict[tuple[RepositoryName, str], Sibling] = {}
         self._written: dict[_Key, WrittenLayer] = {}
+        self._built: dict[tuple[RepositoryName, str], BuiltImage] = {}
         self.pins = Pins(lock=builder.lock, is_locked=builder.is_locked)
         self._debs: Debs | None = None
         self._wheels: Wheels | None = None
@@ -399,9 +404,20 @@ class _Run:
             await asyncio.to_thread(self._write_raw, raw)
         key = spec.name, str(spec.platform)
         self._siblings[key] = replace(self._siblings[key], image=image)
-        return BuiltImage(
-            plan=one.plan, image=image, manifest=image.manifest, layers=tuple(layers), base=one.base.digest
+        needed = {
+            base: self._built[base.name, str(spec.platform)] for base in origins(spec) if isinstance(base, ImageBase)
+        }
+        below = needed.get(spec.base) if isinstance(spec.base, ImageBase) else None
+        self._built[key] = BuiltImage(
+            plan=one.plan,
+            image=image,
+            manifest=image.manifest,
+            layers=tuple(layers),
+            base=one.base.digest,
+            lock=join_locks([*(other.lock for other in needed.values()), self.pins.of(spec)]),
+            own_layers=len(layers) + (below.own_layers if below is not None else 0),
         )
+        return self._built[key]
 
     def _has(self, digest: Digest) -> bool:
         self._store.hold([digest])

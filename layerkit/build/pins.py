@@ -37,6 +37,24 @@ class Pins:
     def used(self) -> Lock:
         return Lock(bases=self._bases, urls=self._urls, apt=self._apt, python=self._python)
 
+    def of(self, spec: Spec) -> Lock:
+        """What an image for one platform takes from elsewhere, by itself: of the images of its file it stands on or
+        copies from those know."""
+        named = [base.reference for base in origins(spec) if isinstance(base, RegistryBase)]
+        bases = {base_key(reference): digest for reference in named if (digest := self.base(reference)) is not None}
+        urls = {}
+        for fetch in (fetch for layer in spec.layers for fetch in layer.fetches):
+            known = LockedURL(sha256=fetch.sha256, size=0) if fetch.sha256 is not None else self.url(fetch.url)
+            if known is not None:
+                urls[fetch.url] = known
+        keys = [layer_key(spec, layer) for layer in spec.layers]
+        return Lock(
+            bases=bases,
+            urls=urls,
+            apt={key: self._apt[key] for key in keys if key in self._apt},
+            python={key: self._python[key] for key in keys if key in self._python},
+        )
+
     def check(self, spec: Spec, warnings: list[str]) -> None:
         """See whether the bases and URLs of a spec are in the lock, where there is one. Raises NotLocked."""
         if not self.is_locked and self.lock == NO_LOCK:

@@ -22,8 +22,9 @@ from layerkit.cli.environment import (
     source_date_epoch,
 )
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
-from layerkit.cli.results import describe_metadata, describe_result
+from layerkit.cli.results import Attached, describe_metadata, describe_result
 from layerkit.content.store import Store
+from layerkit.oci.digest import Digest
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import (
     DEFAULT_TAG,
@@ -34,6 +35,7 @@ from layerkit.oci.reference import (
     parse_reference,
 )
 from layerkit.packages.lock import load_lock, lock_path
+from layerkit.sbom.bill import BillFormat
 from layerkit.spec.load import DEFAULT_FILE, load_file
 from layerkit.spec.model import ImageSpec, SpecFile
 
@@ -56,7 +58,15 @@ class PlatformType(click.ParamType[Platform]):
             self.fail(str(error), param, ctx)
 
 
-@click.command(epilog="The digest of each image is printed on stdout, all else on stderr.")
+class _Build(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # What follows `--sbom` is an image of the spec; click takes it for the value, where that may be left out.
+        end = args.index("--") if "--" in args else len(args)
+        before = [f"--sbom={BillFormat.SPDX}" if argument == "--sbom" else argument for argument in args[:end]]
+        return super().parse_args(ctx, [*before, *args[end:]])
+
+
+@click.command(cls=_Build, epilog="The digest of each image is printed on stdout, all else on stderr.")
 @click.argument("names", nargs=-1, type=str, metavar="[IMAGE]...")
 @click.option("-f", "--file", "path", default=DEFAULT_FILE, show_default=True, metavar="FILE", help="The build spec.")
 @click.option(
@@ -87,6 +97,15 @@ class PlatformType(click.ParamType[Platform]):
 )
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
 @click.option("--locked", is_flag=True, help="Build from the lock, which must be complete (`layerkit lock`).")
+@click.option(
+    "--sbom",
+    "bills",
+    type=click.Choice([form.value for form in BillFormat]),
+    multiple=True,
+    metavar="[=FORMAT]",
+    help="Put what is in each image beside it, as spdx or as cyclonedx; may be repeated. Without a format: spdx.",
+)
+@click.option("--provenance", is_flag=True, help="Put what each image was built from beside it, as SLSA provenance.")
 @click.option("--check", is_flag=True, help="See whether the spec can be built, and write nothing.")
 @click.option("--check-repro", is_flag=True, help="Build twice in different conditions, and compare.")
 @click.option("--second-time", is_flag=True, hidden=True)
@@ -115,6 +134,8 @@ def build(
     platforms: tuple[Platform, ...],
     variables: tuple[str, ...],
     locked: bool,
+    bills: tuple[str, ...],
+    provenance: bool,
     check: bool,
     check_repro: bool,
     second_time: bool,
@@ -175,10 +196,18 @@ def build(
         again += ["--locked"] if locked else []
         again += [text for platform in platforms for text in ("--platform", str(platform))]
     order = _Order(
-        selected=selected, references=references, places=places, push=push, load=load, access=access, again=again
+        selected=selected,
+        references=references,
+        places=places,
+        push=push,
+        load=load,
+        access=access,
+        again=again,
+        bills=frozenset(map(BillFormat, bills)),
+        provenance=Path(path) if provenance else None,
     )
-    results = asyncio.run(_carry_out(order, builder, output))
-    described = [describe_result(result, references[result.spec.name]) for result in results]
+    results, attached = asyncio.run(_carry_out(order, builder, output))
+    described = [describe_result(result, references[result.spec.name], attached) for result in results]
     _keep_records(Path(path), results, output)
     if metadata_file is not None:
         metadata_file.write_text(f"{format_json(describe_metadata(results, references))}\n")
@@ -201,10 +230,14 @@ class _Order:
     load: bool
     access: Access
     again: Sequence[str] | None = None
+    bills: frozenset[BillFormat] = frozenset()
+    provenance: Path | None = None
+    """The spec file that provenance is to name."""
 
 
-async def _carry_out(order: _Order, builder: Builder, output: Output) -> list[BuildResult]:
-    """Build, and give the images their names, and bring them where they are wanted; returned are those with names."""
+async def _carry_out(order: _Order, builder: Builder, output: Output) -> "tuple[list[BuildResult], Attached]":
+    """Build, and give the images their names, and bring them where they are wanted; returned are those with names, and
+    what was put beside them."""
     async with AsyncExitStack() as stack:
         pushes: Pushes | None = None
         listeners = {}
@@ -221,11 +254,32 @@ async def _carry_out(order: _Order, builder: Builder, output: Output) -> list[Bu
         if order.again is not None:
             from layerkit.cli.repro import build_again  # noqa: PLC0415 - see _parse_places
 
-            described = [describe_result(result, order.references[result.spec.name]) for result in results]
+            described = [describe_result(result, order.references[result.spec.name], {}) for result in results]
             second = await build_again(builder, order.selected, order.again, order.access)
             _compare(described, second, output)
-        await _deliver(order, builder.store, results, output, pushes)
-    return results
+        attached = await _attest(order, builder, results, output)
+        await _deliver(order, builder.store, results, attached, output, pushes)
+    return results, attached
+
+
+async def _attest(order: _Order, builder: Builder, results: Sequence[BuildResult], output: Output) -> "Attached":
+    if not order.bills and order.provenance is None:
+        return {}
+    from layerkit.build.attest import Attestor  # noqa: PLC0415 - see _parse_places
+    from layerkit.build.headers import HeaderCache  # noqa: PLC0415
+
+    attestor = Attestor(
+        store=builder.store,
+        headers=HeaderCache(folder=builder.cache, is_trusted=builder.is_cached),
+        bills=order.bills,
+        spec=Digest.of(order.provenance.read_bytes()) if order.provenance is not None else None,
+        progress=builder.progress,
+    )
+    images = {image.manifest.digest: image for result in results for image in result.images}
+    attached = {digest: await attestor.attest(image) for digest, image in images.items()}
+    for manifest in (manifest for manifests in attached.values() for manifest in manifests):
+        output.note(f"  {'referrer':<8} {'':>8}  {manifest.digest}  {manifest.document.artifact_type}")
+    return attached
 
 
 def _parse_places(outputs: Sequence[str]) -> "list[Place]":
@@ -267,7 +321,12 @@ def _check(builder: Builder, file: SpecFile, selected: Sequence[ImageSpec], outp
 
 
 async def _deliver(
-    order: _Order, store: Store, results: Sequence[BuildResult], output: Output, pushes: "Pushes | None"
+    order: _Order,
+    store: Store,
+    results: Sequence[BuildResult],
+    attached: "Attached",
+    output: Output,
+    pushes: "Pushes | None",
 ) -> None:
     """Give the images their names, and bring them where they are wanted."""
     for result in results:
@@ -280,7 +339,7 @@ async def _deliver(
     if order.places or order.load:
         from layerkit.cli.outputs import load_results, write_place  # noqa: PLC0415 - see _parse_places
     for place in order.places:
-        await write_place(store, place, results, order.references, host_platform(), output)
+        await write_place(store, place, results, order.references, attached, host_platform(), output)
     if order.load:
         await load_results(store, results, order.references, host_platform(), output)
     if pushes is not None:

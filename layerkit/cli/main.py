@@ -37,6 +37,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "inspect": ("layerkit.cli.inspect", "inspect", "Show the manifest, layers and config of an image."),
     "ls": ("layerkit.cli.ls", "ls", "List the files of an image."),
     "history": ("layerkit.cli.history", "history", "Show how an image came about."),
+    "sbom": ("layerkit.cli.sbom", "sbom", "Show the bill of materials of an image."),
     "diff": ("layerkit.cli.diff", "diff", "Show what sets two images apart."),
     "schema": ("layerkit.cli.schema", "schema", "Print the JSON Schema of the build spec, for editors."),
     "registry": ("registry.cli", "registry", "Run a registry of your own."),
@@ -44,7 +45,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Build images": ("init", "build", "plan", "explain", "lock", "cache", "schema"),
-    "Look into images": ("images", "inspect", "ls", "history", "diff"),
+    "Look into images": ("images", "inspect", "ls", "history", "diff", "sbom"),
     "Move images": ("push", "pull", "copy", "save", "load", "tag", "rm", "prune", "login", "logout"),
     "Run a registry": ("registry",),
 }

@@ -11,6 +11,7 @@ import click
 from layerkit.build.builder import BuildResult
 from layerkit.cli.location import steps_of
 from layerkit.cli.output import Output, StepLog
+from layerkit.cli.results import Attached
 from layerkit.content.export import NamedImage, plan_export, write_archive
 from layerkit.content.layout import Layout
 from layerkit.content.store import Store
@@ -51,13 +52,22 @@ def parse_place(text: str) -> Place:
 
 
 async def write_place(
-    store: Store, place: Place, results: Sequence[BuildResult], references: References, host: Platform, output: Output
+    store: Store,
+    place: Place,
+    results: Sequence[BuildResult],
+    references: References,
+    attached: Attached,
+    host: Platform,
+    output: Output,
 ) -> None:
-    """Write all images there. An archive is replaced as a whole, of a layout only what has the same name."""
+    """Write all images there, with what is attached to them, for which a docker archive has no place. An archive is
+    replaced as a whole, of a layout only what has the same name."""
     source = store.repository(RepositoryName(""))
     names = {result.spec.name: _names(place, references[result.spec.name]) for result in results}
     if isinstance(place.where, ArchiveBase):
         images = [NamedImage(manifest=result.manifest, names=names[result.spec.name]) for result in results]
+        if place.where.format is ArchiveFormat.OCI:
+            images += [NamedImage(manifest=manifest) for manifests in attached.values() for manifest in manifests]
         await write_archive(place.where.path, await plan_export(source, images, host))
         output.note(f"written to {place.where.format}:{place.where.path}")
         return
@@ -66,7 +76,10 @@ async def write_place(
         for reference in names[result.spec.name]:
             tag = reference.tag or DEFAULT_TAG
             destination = layout.repository(RepositoryName(reference.name))
-            await Copy(source=source, destination=destination).image(result.manifest, [tag])
+            copy = Copy(source=source, destination=destination)
+            await copy.image(result.manifest, [tag])
+            for manifest in (each for image in result.images for each in attached.get(image.manifest.digest, ())):
+                await copy.image(manifest)
             output.note(f"written to oci:{place.where.path}:{tag}")
 
 

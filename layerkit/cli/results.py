@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from layerkit.build.builder import BuildResult
+from layerkit.oci.digest import Digest
+from layerkit.oci.manifest import Manifest
 from layerkit.oci.reference import Reference, RepositoryName
 
+Attached = Mapping[Digest, Sequence[Manifest]]
+"""What was put beside images, by the digests of their manifests for one platform."""
 
-def describe_result(result: BuildResult, references: Sequence[Reference]) -> dict[str, object]:
+
+def describe_result(result: BuildResult, references: Sequence[Reference], attached: Attached) -> dict[str, object]:
     """An image for `--format json`; docs/output.md has the shape."""
     return {
         "name": result.spec.name,
@@ -30,10 +35,17 @@ def describe_result(result: BuildResult, references: Sequence[Reference]) -> dic
                     }
                     for layer in image.layers
                 ],
+                **_referrers(attached.get(image.manifest.digest, ())),
             }
             for image in result.images
         ],
     }
+
+
+def _referrers(manifests: Sequence[Manifest]) -> dict[str, object]:
+    if not manifests:
+        return {}
+    return {"referrers": [{"artifactType": m.document.artifact_type, "digest": m.digest} for m in manifests]}
 
 
 def describe_metadata(

@@ -1,6 +1,6 @@
 """Relocking: what of a lock is to be looked up anew, and what has changed then. Pure."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -97,6 +97,19 @@ def outdate(lock: Lock, names: Collection[str]) -> Lock:
         if name not in seen:
             raise KeyError(name)
     return outdated
+
+
+def join_locks(locks: Iterable[Lock]) -> Lock:
+    """What any of these has; of what several have the last is right."""
+    joined = Lock()
+    for lock in locks:
+        joined = Lock(
+            bases={**joined.bases, **lock.bases},
+            urls={**joined.urls, **lock.urls},
+            apt={**joined.apt, **lock.apt},
+            python={**joined.python, **lock.python},
+        )
+    return joined
 
 
 def _outdate(locked: Mapping[LayerKey, _Packages], is_meant: Callable[[str], bool]) -> dict[LayerKey, _Packages]:
