@@ -303,7 +303,13 @@ def make_spec(name: str, target: Path) -> Path:
     return context
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in (PROJECT / "specs").glob("*/layerkit.yaml")))
+MOVING: Final = frozenset({"debian-slim"})
+"""Specs of what mirrors have today: test_debian.py sees that their layers are the same by the same lock."""
+
+
+@pytest.mark.parametrize(
+    "name", sorted({path.parent.name for path in (PROJECT / "specs").glob("*/layerkit.yaml")} - MOVING)
+)
 def test_specs_of_this_project_have_golden_layers(name: str, tmp_path: Path) -> None:
     context = make_spec(name, tmp_path / name)
     found = golden(build(context / "layerkit.yaml", tmp_path, *SPECS_OPTIONS.get(name, ())))

@@ -4,6 +4,7 @@
 |---|---|
 | `sources` | Source: a suite of a mirror, as apt of this machine has it |
 | `release` | Release: the signed table of contents of a suite |
+| `architecture` | what Debian calls the platforms of images |
 | `control` | stanzas: the text that describes packages (deb822) |
 | `relation` | Relation: what `Depends:` and its kin say |
 | `package` | Package: one version of one package for one architecture |
@@ -16,6 +17,7 @@
 | `scripts` | what maintainer scripts would do, without running them |
 | `alternatives` | which of several programs stands for a general one |
 | `certificates` | the bundle of trusted certificates, and the links by their hashes |
+| `pam` | how users prove who they are: the common files of /etc/pam.d |
 | `database` | dpkg's database, or `status.d` |
 | `ldcache` | shared libraries, and `/etc/ld.so.cache` |
 | `install` | packages and a file system in, the entries of a layer out |

@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from layerkit.layer.entry import ROOT, EntryType
 from layerkit.packages.debian.control import decode
 from layerkit.packages.debian.system import System
-from layerkit.packages.debian.unpack import OpenDeb
+from layerkit.packages.debian.unpack import Excluded, OpenDeb
 
 FOLDER: Final = "var/lib/dpkg"
 STATUS: Final = f"{FOLDER}/status"
@@ -20,21 +21,28 @@ _SCRIPTS: Final = frozenset({"preinst", "postinst", "prerm", "postrm", "config"}
 _INFO: Final = ("conffiles", "md5sums", "shlibs", "symbols", "templates", "triggers", *sorted(_SCRIPTS))
 
 
-def record(debs: Iterable[OpenDeb], system: System, reasons: Mapping[str, str]) -> None:
-    """Enter the packages. `reasons` are the packages for whose sake others came, "" for what was asked for."""
+def record(debs: Iterable[OpenDeb], system: System, reasons: Mapping[str, str], excluded: Excluded) -> None:
+    """Enter the packages. `reasons` are the packages for whose sake others came, "" for what was asked for. What is
+    `excluded` is not in the lists of their files: nobody has to miss it."""
     debs = sorted(debs, key=lambda item: item.name)
     if system.exists("usr/bin/dpkg"):
-        _record_for_dpkg(debs, system, reasons)
+        _record_for_dpkg(debs, system, reasons, excluded)
     else:
         for item in debs:
             system.make_directory(STATUS_FOLDER)
             control = item.deb.control["control"].rstrip(b"\n") + b"\n"
             system.write(f"{STATUS_FOLDER}/{item.name}", control)
             if "md5sums" in item.deb.control:
-                system.write(f"{STATUS_FOLDER}/{item.name}.md5sums", item.deb.control["md5sums"])
+                system.write(f"{STATUS_FOLDER}/{item.name}.md5sums", _checksums(item, excluded))
 
 
-def _record_for_dpkg(debs: list[OpenDeb], system: System, reasons: Mapping[str, str]) -> None:
+def _checksums(item: OpenDeb, excluded: Excluded) -> bytes:
+    lines = item.deb.control["md5sums"].splitlines(keepends=True)
+    paths = (decode(line[34:]).strip() for line in lines)
+    return b"".join(line for line, path in zip(lines, paths, strict=True) if not excluded.has(path, is_folder=False))
+
+
+def _record_for_dpkg(debs: list[OpenDeb], system: System, reasons: Mapping[str, str], excluded: Excluded) -> None:
     for folder in ("info", "updates", "triggers", "alternatives", "parts"):
         system.make_directory(f"{FOLDER}/{folder}")
     for name in ("available", "diversions", "statoverride", "triggers/Lock", "triggers/Unincorp"):
@@ -46,12 +54,18 @@ def _record_for_dpkg(debs: list[OpenDeb], system: System, reasons: Mapping[str, 
     parts = [status.rstrip(b"\n") + b"\n"] if status.strip() else []
     for item in debs:
         prefix = f"{FOLDER}/info/{_file_name(item)}"
-        lines = ["/.", *(f"/{path}" for path in item.paths)]
+        kept = (
+            entry.path
+            for entry in item.index.entries
+            if entry.path != ROOT and not excluded.has(entry.path, is_folder=entry.type is EntryType.DIRECTORY)
+        )
+        lines = ["/.", *(f"/{path}" for path in kept)]
         system.write(f"{prefix}.list", "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
         for name in _INFO:
             if name in item.deb.control:
                 mode = 0o755 if name in _SCRIPTS else 0o644
-                system.write(f"{prefix}.{name}", item.deb.control[name], mode=mode)
+                content = _checksums(item, excluded) if name == "md5sums" else item.deb.control[name]
+                system.write(f"{prefix}.{name}", content, mode=mode)
         _record_triggers(item, system)
         parts.append(_stanza(item, system))
     system.write(STATUS, b"\n".join(parts))

@@ -16,15 +16,17 @@ from layerkit.packages.debian.architecture import TRIPLETS
 from layerkit.packages.debian.certificates import SHARED, install_certificates
 from layerkit.packages.debian.database import record
 from layerkit.packages.debian.ldcache import Cached, encode_cache, is_library_name, parse_cache, parse_library
+from layerkit.packages.debian.pam import PROFILES, TEMPLATES, install_pam
 from layerkit.packages.debian.scripts import Effects, configure
 from layerkit.packages.debian.system import Root, System
-from layerkit.packages.debian.unpack import IsExcluded, OpenDeb, unpack
+from layerkit.packages.debian.unpack import Excluded, IsExcluded, OpenDeb, unpack
 from layerkit.packages.errors import PackageError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what comes of installing packages, which builds remember: who changes that counts it up."""
 
 LD_CACHE: Final = "etc/ld.so.cache"
+_SHELLS: Final = "usr/share/debianutils/shells"
 _LD_CONF: Final = "etc/ld.so.conf"
 _TRUSTED: Final = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
 _LARGEST_LIBRARY: Final = 512 * 2**20
@@ -60,8 +62,9 @@ def install(
     """`architecture` is Debian's name; `reasons` as of `database.record`; `is_excluded` says which paths of packages
     are left out. Raises PackageError."""
     system = System(base)
+    excluded = Excluded(is_excluded)
     try:
-        owners, warnings = unpack(debs, system, architecture=architecture, is_excluded=is_excluded)
+        owners, warnings = unpack(debs, system, architecture=architecture, excluded=excluded)
         accounts = Accounts(system)
         _make_basics(system, accounts)
         for item in sorted(debs, key=lambda item: item.name):
@@ -75,7 +78,10 @@ def install(
         install_alternatives(effects.alternatives, system)
         if any(path.startswith(f"{SHARED}/") for item in debs for path in item.paths):
             install_certificates(system)
-        record(debs, system, reasons)
+        _add_shells(debs, system)
+        if any(path.startswith((f"{PROFILES}/", f"{TEMPLATES}/")) for item in debs for path in item.paths):
+            install_pam(system)
+        record(debs, system, reasons, excluded)
         _make_loader_cache(system, architecture)
     except LayerError as error:
         raise PackageError(str(error)) from error
@@ -95,19 +101,23 @@ def install(
 
 
 def _make_basics(system: System, accounts: Accounts) -> None:
-    """What the packages make that are configured before all others: base-passwd, base-files, passwd."""
+    """What the packages make that are configured before all others: base-passwd, base-files, passwd, libc-bin, dash and
+    tzdata, where they are among those that are new."""
     masters = "usr/share/base-passwd"
     for target, master in ((PASSWD, "passwd.master"), (GROUP, "group.master")):
-        if not system.exists(target) and system.exists(f"{masters}/{master}"):
+        if not system.exists(target) and system.is_new(f"{masters}/{master}"):
             system.make_directory("etc")
             system.write(target, system.read(f"{masters}/{master}"))
-    if system.exists("usr/sbin/shadowconfig") and system.exists(PASSWD):
+    if system.is_new("usr/sbin/shadowconfig") and system.exists(PASSWD):
         accounts.make_shadow()
-    if system.exists("usr/share/base-files"):
+    if system.is_new("usr/share/base-files"):
         _make_base_files(system, accounts)
-    if system.exists("usr/bin/dash") and not system.exists("usr/bin/sh"):
+    if system.is_new("usr/share/libc-bin/nsswitch.conf") and not system.exists("etc/nsswitch.conf"):
+        # Without it names are asked of DNS before /etc/hosts is read.
+        system.write("etc/nsswitch.conf", system.read("usr/share/libc-bin/nsswitch.conf"))
+    if system.is_new("usr/bin/dash") and not system.exists("usr/bin/sh"):
         system.link("usr/bin/sh", "dash")
-    if system.exists("usr/share/zoneinfo/Etc/UTC") and system.lookup("etc/localtime") is None:
+    if system.is_new("usr/share/zoneinfo/Etc/UTC") and system.lookup("etc/localtime") is None:
         system.link("etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
         system.write("etc/timezone", b"Etc/UTC\n")
 
@@ -145,6 +155,23 @@ def _make_base_files(system: System, accounts: Accounts) -> None:
             system.write(path, b"", mode=mode, gid=accounts.gid_of(group) or 0)
     if system.exists("etc/dpkg/origins/debian") and system.lookup("etc/dpkg/origins/default") is None:
         system.link("etc/dpkg/origins/default", "debian")
+
+
+def _add_shells(debs: Sequence[OpenDeb], system: System) -> None:
+    """What `update-shells` does: shells of packages are such as one may log in with, by each name that they have."""
+    if not any(path.startswith(_SHELLS) for item in debs for path in item.paths):
+        return
+    lines: list[str] = []
+    for path in (_SHELLS, *(f"{_SHELLS}.d/{name}" for name in system.names(f"{_SHELLS}.d"))):
+        for line in system.read(path).decode(errors="replace").splitlines():
+            shell = line.partition("#")[0].strip()
+            if shell:
+                lines += [shell, f"/{system.resolve(shell)}"]
+    shells = list(dict.fromkeys(lines))
+    old = (system.read("etc/shells") or system.read(_SHELLS)).decode(errors="replace").splitlines()
+    system.make_directory("var/lib")
+    system.write("etc/shells", "".join(f"{line}\n" for line in dict.fromkeys([*old, *shells])).encode())
+    system.write("var/lib/shells.state", "".join(f"{line}\n" for line in shells).encode())
 
 
 def _make_loader_cache(system: System, architecture: str) -> None:

@@ -5,7 +5,8 @@ alternative that can be had. Source: Debian Policy, 7.2 to 7.5; apt's depcache, 
 open: which of several providers is taken.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,8 +34,7 @@ def resolve(wanted: Iterable[str], universe: Universe, installed: Iterable[Packa
     What `installed` has stays as it is. Raises PackageError with the chain of dependencies that cannot be had.
     """
     state = _State(universe, installed)
-    for text in wanted:
-        state.want(text)
+    state.want([package for text in wanted if (package := state.find(text)) is not None])
     return tuple(sorted(state.added.values(), key=lambda item: item.package.name))
 
 
@@ -56,26 +56,33 @@ class _State:
         self.added: dict[str, Resolved] = {}
         self._order: list[Package] = []
 
-    def want(self, text: str) -> None:
+    def find(self, text: str) -> Package | None:
+        """What `NAME` or `NAME=VERSION` means, None for what is there already. Raises PackageError."""
         name, equals, version = text.partition("=")
-        universe = self._universe
-        if equals:
-            package = universe.version(name, version)
-            if package is None:
-                known = universe.candidate(name)
-                offered = f": the mirror has {known.version}" if known else ""
-                raise PackageError(f"package {name} has no version {version}{offered}")
-        else:
-            package = universe.candidate(name)
-            if package is None:
-                package = self._only_provider(name)
-        present = self._chosen.get(package.name)
+        present = self._chosen.get(name)
         if present is not None and (not equals or present.version == version):
-            return
-        try:
-            self._install(package, "", 0)
-        except _Impossible as error:
-            raise PackageError(f"package {name} cannot be installed: {error.why}") from None
+            return None
+        if not equals:
+            candidate = self._universe.candidate(name) or self._only_provider(name)
+            return None if candidate.name in self._chosen else candidate
+        package = self._universe.version(name, version)
+        if package is None:
+            known = self._universe.candidate(name)
+            offered = f": the mirror has {known.version}" if known else ""
+            raise PackageError(f"package {name} has no version {version}{offered}")
+        return package
+
+    def want(self, packages: Sequence[Package]) -> None:
+        """Add packages, and then what they need: one that is wanted meets what another needs. Raises PackageError."""
+        packages = list(dict.fromkeys(packages))
+        for package in packages:
+            with _telling(package):
+                self._refuse_conflicts(package)
+            self._add(package, "")
+        for package in packages:
+            with _telling(package):
+                for group in package.depends:
+                    self._satisfy(package, group, 0)
 
     def _only_provider(self, name: str) -> Package:
         providers = self._universe.providers(name)
@@ -185,6 +192,14 @@ class _State:
             if candidate is not None:
                 return f"the lists have in version {candidate.version} alone"
         return "no list has"
+
+
+@contextmanager
+def _telling(package: Package) -> Iterator[None]:
+    try:
+        yield
+    except _Impossible as error:
+        raise PackageError(f"package {package.name} cannot be installed: {error.why}") from None
 
 
 def _flatten(groups: Sequence[Alternatives]) -> Iterable[Relation]:

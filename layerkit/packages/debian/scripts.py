@@ -47,7 +47,7 @@ _HARMLESS: Final = _words(
     setfacl ischroot chcon sysctl rm rmdir deluser delgroup userdel groupdel ucfr ucfq emacs-package-install
     emacsen-common install-docs adequate gpasswd passwd dh_installxmlcatalogs aa-status apparmor_parser
     aa-enabled a2query apache2_invoke phpquery php_invoke remove_old_conf rm_conffile mv_conffile ensure_dir
-    dpkg_maintscript
+    dpkg_maintscript pam-auth-update update-shells add-shell remove-shell
     """
 )
 # Packages whose scripts are done as a whole by `configure`, or have nothing to do on a new system.
@@ -56,7 +56,7 @@ _KNOWN_WHOLE: Final = _words(
     base-files base-passwd ca-certificates dash bash debconf dpkg libc6 libc-bin login passwd tzdata usrmerge
     usr-is-merged adduser perl-base debianutils init-system-helpers libpam0g libgcrypt20 python3 python3-minimal
     python3.11 python3.11-minimal python3.13 python3.13-minimal libpython3.11-minimal libpython3.13-minimal
-    debian-archive-keyring tar ucf apt e2fsprogs
+    debian-archive-keyring tar ucf apt e2fsprogs libpam-runtime
     """
 )
 

@@ -47,6 +47,10 @@ class System:
     def exists(self, path: str) -> bool:
         return self._at(self.follow(path)) is not None
 
+    def is_new(self, path: str) -> bool:
+        """Whether what is at `path`, or something below it, does not come from the base."""
+        return next(self.walk(path), None) is not None
+
     def is_directory(self, path: str) -> bool:
         found = self._at(self.follow(path))
         return found is not None and found.type is EntryType.DIRECTORY

@@ -64,7 +64,7 @@ def open_deb(path: Path, spool: Path, *, identity: str | None = None) -> OpenDeb
 
 
 def unpack(
-    debs: Iterable[OpenDeb], system: System, *, architecture: str, is_excluded: IsExcluded
+    debs: Iterable[OpenDeb], system: System, *, architecture: str, excluded: "Excluded"
 ) -> tuple[dict[str, OpenDeb], list[str]]:
     """Put the files of packages into the system, in the order of their names; the answer are the packages that paths
     are from, and warnings.
@@ -75,7 +75,6 @@ def unpack(
     _merge_usr(debs, system)
     owners: dict[str, OpenDeb] = {}
     warnings: list[str] = []
-    excluded = _Excluded(is_excluded)
     for item in debs:
         links: list[IndexedEntry] = []
         for found in item.index.entries:
@@ -90,7 +89,7 @@ def unpack(
     return owners, warnings
 
 
-class _Excluded:
+class Excluded:
     """Which paths are left out: they themselves, or a folder that they are in."""
 
     def __init__(self, is_excluded: IsExcluded) -> None:
@@ -109,7 +108,7 @@ class _Excluded:
         return found
 
 
-def _find_content(link: IndexedEntry, item: OpenDeb, excluded: _Excluded) -> IndexedEntry:
+def _find_content(link: IndexedEntry, item: OpenDeb, excluded: Excluded) -> IndexedEntry:
     """A hardlink whose target is left out is the file itself."""
     if not excluded.has(link.link, is_folder=False):
         return link

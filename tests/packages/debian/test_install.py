@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -68,6 +69,19 @@ class TestFiles:
         newer = make("c", {"usr/x": b"c"}, control="Replaces: a (<< 2)\n")
         assert text_of(put(one, newer), "usr/x") == "c"
         assert text_of(put(newer, one), "usr/x") == "c"
+
+
+def test_what_the_base_has_is_not_configured_again(make: Make) -> None:
+    base = {
+        "usr/share/base-files/motd": b"m",
+        "usr/sbin/shadowconfig": b"#!",
+        "etc/passwd": PASSWD,
+        "usr/bin/dash": b"#!",
+    }
+    assert {"etc/motd", "etc/shadow", "usr/bin/sh"}.isdisjoint(
+        by_path(put(make("a", {"usr/a": b"a"}), base=Base(base)))
+    )
+    assert "etc/motd" in by_path(put(make("a", {"usr/share/base-files/motd": b"m"})))
 
 
 class TestScripts:
@@ -191,6 +205,62 @@ class TestAlternatives:
         assert "/usr/bin/vim\n30\n" in shown
 
 
+class TestPam:
+    FILES: ClassVar = {
+        "usr/share/pam/common-auth": b"# auth\n$auth_primary\nauth\trequisite\tpam_deny.so\n$auth_additional\n# end\n",
+        "usr/share/pam/common-session-noninteractive": b"$session_nonint_primary\n$session_nonint_additional\n",
+        "usr/share/pam-configs/unix": b"Name: Unix\nDefault: yes\nPriority: 256\nAuth-Type: Primary\n"
+        b"Auth:\n\t[success=end default=ignore]\tpam_unix.so try_first_pass\n"
+        b"Auth-Initial:\n\t[success=end default=ignore]\tpam_unix.so\n",
+        "usr/share/pam-configs/other": b"Name: Other\nDefault: yes\nPriority: 128\nAuth-Type: Primary\n"
+        b"Auth:\n\t[success=end default=ignore]\tpam_other.so use_first\n"
+        b"Auth-Initial:\n\t[success=end]\tpam_other.so\nSession-Type: Additional\n"
+        b"Session-Interactive-Only: yes\nSession:\n\toptional pam_other.so\n",
+        "usr/share/pam-configs/off": b"Name: Off\nDefault: no\nAuth-Type: Primary\nAuth:\n\tx pam_off.so\n",
+    }
+
+    def test_profiles_fill_the_templates_by_priority_and_jump_over_what_follows(self, make: Make) -> None:
+        installed = put(make("a", self.FILES))
+        assert text_of(installed, "etc/pam.d/common-auth") == (
+            "# auth\nauth\t[success=2 default=ignore]\tpam_unix.so \n"
+            "auth\t[success=1 default=ignore]\tpam_other.so use_first\nauth\trequisite\tpam_deny.so\n# end\n"
+        )
+        # Without a module in the first block all would be refused, and what is for people alone is left out.
+        assert text_of(installed, "etc/pam.d/common-session-noninteractive") == (
+            "session\t[default=1]\t\t\tpam_permit.so\n"
+        )
+        assert text_of(installed, "var/lib/pam/seen") == "unix\nother\noff\n"
+
+
+class TestShells:
+    def test_shells_of_packages_are_added_by_each_of_their_names(self, make: Make) -> None:
+        shells = {
+            "usr/share/debianutils/shells": b"# shells\n/bin/sh\n",
+            "usr/share/debianutils/shells.d/x": b"/bin/x\n",
+        }
+        installed = put(make("a", {"bin/x": b"#!x", **shells}))
+        assert text_of(installed, "etc/shells") == "# shells\n/bin/sh\n/usr/bin/sh\n/bin/x\n/usr/bin/x\n"
+
+
+def test_excluded_files_are_in_no_list(make: Make) -> None:
+    deb = make(
+        "a",
+        {"usr/share/doc/": b"", "usr/share/doc/a": b"doc", "usr/x": b"x", "usr/y": b"=> ./usr/share/doc/a"},
+        md5sums="11111111111111111111111111111111  usr/share/doc/a\n22222222222222222222222222222222  usr/x\n",
+    )
+    installed = install(
+        [deb],
+        Base({"usr/bin/dpkg": b"#!"}),
+        architecture="amd64",
+        reasons={},
+        is_excluded=lambda path, is_folder: path == "usr/share/doc",
+    )
+    assert text_of(installed, "var/lib/dpkg/info/a.list") == "/.\n/usr/x\n/usr/y\n"
+    assert text_of(installed, "var/lib/dpkg/info/a.md5sums") == "22222222222222222222222222222222  usr/x\n"
+    # A hardlink to what is left out is the file itself.
+    assert text_of(installed, "usr/y") == "doc"
+
+
 class TestDatabase:
     def test_without_dpkg_each_package_is_a_file(self, make: Make) -> None:
         installed = put(make("a", {"usr/x": b"x"}, md5sums="9dd4e461268c8034f5c8564e155c67a6  usr/x\n"))
@@ -228,10 +298,11 @@ class TestDatabase:
 
 # What the maintainer scripts of these packages make on a running system, or at a person's wish, and no image needs.
 _THEIRS = re.compile(
-    r"etc/(?:group-|passwd-|shadow-|gshadow-|\.pwd\.lock|resolv\.conf|hostname|fstab|shells|rc.\.d/.*|systemd/.*|apt/(?:sources\.list|preferences\.d|sources\.list\.d))"
-    r"|etc/(?:nsswitch\.conf|inputrc|python3/debian_config|pam\.d/common-.*|security/opasswd)"
-    r"|.*/__pycache__(?:/.*)?|usr/share/info/dir|usr/local/share/ca-certificates|var/lib/(?:pam|python|systemd)(?:/.*)?"
-    r"|var/lib/(?:shells\.state|dpkg/(?:lock|lock-frontend|arch|.*-old|status|diversions|statoverride|available|triggers/.*))"
+    # The lines of `shells` are in another order: packages are not configured one by one.
+    r"etc/shells|etc/(?:group-|passwd-|shadow-|gshadow-|\.pwd\.lock|resolv\.conf|hostname|fstab|rc.\.d/.*|systemd/.*|apt/(?:sources\.list|preferences\.d|sources\.list\.d))"
+    r"|etc/(?:inputrc|python3/debian_config|security/opasswd)"
+    r"|.*/__pycache__(?:/.*)?|usr/share/info/dir|usr/local/share/ca-certificates|var/lib/(?:python|systemd)(?:/.*)?"
+    r"|var/lib/(?:dpkg/(?:lock|lock-frontend|arch|.*-old|status|diversions|statoverride|available|triggers/.*))"
     r"|var/lib/apt|var/(?:cache|log|lib/apt)/.*|etc/(?:ld\.so\.cache|ca-certificates\.conf|shadow|gshadow)|dev/.*|tmp/.*|run/.*"
 )
 
@@ -278,6 +349,8 @@ class TestDebian:
             if theirs.get(path) != ours.get(path) and not _THEIRS.fullmatch(path)
         }
         assert different == {}
+        shells = [sorted((root / "etc/shells").read_text().splitlines()) for root in roots]
+        assert shells[0] == shells[1]
 
     def test_its_tools_find_nothing_amiss(self, roots: tuple[Path, Path]) -> None:
         def run(*command: str) -> str:

@@ -42,6 +42,12 @@ def test_what_is_needed_comes_with_the_reason() -> None:
     ]
 
 
+def test_what_is_wanted_is_what_others_get() -> None:
+    """As apt does: of alternatives the one that is asked for, wherever it stands among the names."""
+    lists = stanza("a", depends="b | c") + stanza("b") + stanza("c")
+    assert names(make_universe(lists), "a", "c") == ["a", "c"]
+
+
 def test_recommended_packages_stay_out() -> None:
     assert names(make_universe(stanza("a", recommends="b", suggests="c") + stanza("b") + stanza("c")), "a") == ["a"]
 
