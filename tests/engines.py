@@ -123,6 +123,36 @@ def _run_engine(*options: str) -> Iterator[Client]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_PARTIAL_PULLS = """\
+[storage]
+driver = "overlay"
+graphroot = "{folder}/root"
+runroot = "{folder}/run"
+[storage.options.pull_options]
+enable_partial_images = "true"
+# What later versions ask for, which trust a layer by its diff_id alone.
+insecure_allow_unpredictable_image_contents = "true"
+"""
+
+
+@contextmanager
+def run_podman_that_pulls_parts() -> Iterator[Client]:
+    """One that pulls layers file by file, where they have a table of contents."""
+    folder = Path(tempfile.mkdtemp(prefix="lk-podman-"))
+    configurations = {
+        "CONTAINERS_CONF": _CONTAINERS_CONF,
+        "CONTAINERS_STORAGE_CONF": _PARTIAL_PULLS.format(folder=folder),
+    }
+    for name, text in configurations.items():
+        (folder / name).write_text(text)
+    client = Client(("podman",), {name: str(folder / name) for name in configurations})
+    try:
+        yield client
+    finally:
+        client("rmi", "--all", "--force")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def run_podman() -> Iterator[Client]:
     # Not tmp_path: the path of a runroot has at most 50 characters.
