@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import stat
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,3 +71,19 @@ def make_wheel(
     path = folder / f"{name}-{version}-{tag}.whl"
     path.write_bytes(zip_of(whole, executable=executable))
     return path
+
+
+def make_library(*needed: str, soname: str = "") -> bytes:
+    """An ELF file for x86-64 of headers alone, that needs these libraries (System V ABI, "Object Files")."""
+    strings = b"\0" + b"".join(name.encode() + b"\0" for name in (*needed, soname))
+    names = [strings.index(b"\0" + name.encode() + b"\0") + 1 for name in (*needed, soname)]
+    tags = [(1, at) for at in names[:-1]] + ([(14, names[-1])] if soname else [])
+    begin = 64 + 2 * 56
+    table = begin + 16 * (len(tags) + 3)
+    tags += [(5, table), (10, len(strings)), (0, 0)]
+    dynamic = b"".join(struct.pack("<QQ", *tag) for tag in tags)
+    size = table + len(strings)
+    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    load = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, size, size, 4096)
+    place = struct.pack("<IIQQQQQQ", 2, 4, begin, begin, begin, len(dynamic), len(dynamic), 8)
+    return head + load + place + dynamic + strings

@@ -4,7 +4,7 @@ A wheel is verified and opened when it is needed, once for all platforms that ha
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -12,10 +12,13 @@ from threading import Lock
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from layerkit.build.kept import Keeper
+from layerkit.layer.index import FileTree
 from layerkit.layer.read import DEFAULT_LIMITS, Limits
 from layerkit.oci.digest import Digest
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import LockedWheel, PythonLock
+from layerkit.packages.python.libraries import find_missing, find_needed
 from layerkit.packages.python.target import Target
 from layerkit.packages.python.venv import VERSION, Placed, Venv, install
 from layerkit.packages.python.wheel import Wheel, open_wheel
@@ -35,6 +38,7 @@ class InstalledWheels:
 class Environments:
     """The wheels of one build that are open, by their digests. Used by several threads at once."""
 
+    keeper: Keeper
     limits: Limits = DEFAULT_LIMITS
     _open: dict[Digest, Wheel] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -49,6 +53,15 @@ class Environments:
                     raise PackageError(f"{wheel.file} is locked as {wheel.name} {wheel.version}: lock it again")
                 self._open[wheel.sha256] = opened
             return self._open[wheel.sha256]
+
+    def needed(self, locked: LockedWheel, wheel: Wheel) -> tuple[str, ...]:
+        """The shared libraries that a wheel takes from the system, which is remembered. Raises PackageError."""
+        key = f"libraries-{locked.sha256.encoded}"
+        known = self.keeper.find(key, tuple[str, ...])
+        if known is None:
+            known = find_needed(wheel)
+            self.keeper.remember(key, known)
+        return known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +93,30 @@ class ArrivedWheels:
                 found.setdefault(name, []).append(wheel.name)
         return found
 
-    def install(self, uid: int, gid: int) -> InstalledWheels:
-        """The environment, with this owner. Raises PackageError."""
+    def install(self, below: FileTree, uid: int, gid: int) -> InstalledWheels:
+        """The environment on top of `below`, with this owner. Raises PackageError."""
         python = self.python
+        wheels = self.open()
         venv = Venv(into=python.into, interpreter=python.interpreter, target=self.target, uid=uid, gid=gid)
-        installed = install(self.open(), venv)
-        return InstalledWheels(placed=installed.placed, warnings=(*self.notes, *installed.warnings), doubts=())
+        installed = install(wheels, venv)
+        return InstalledWheels(
+            placed=installed.placed,
+            warnings=(*self.notes, *installed.warnings),
+            doubts=tuple(self._doubt(wheels, below)),
+        )
+
+    def _doubt(self, wheels: Sequence[Wheel], below: FileTree) -> Iterator[str]:
+        """What the environment needs of the image and may not have."""
+        interpreter = self.python.interpreter
+        if below.lookup(below.resolve_directory(interpreter)) is None:
+            yield f"the image has no {interpreter}: no program of {self.python.into} can begin"
+        needed: dict[str, list[str]] = {}
+        own: set[str] = set()
+        for locked, wheel in zip(self.lock.packages, wheels, strict=True):
+            own.update(member.path.rpartition("/")[2] for member in wheel.members if ".so" in member.path)
+            for library in self.environments.needed(locked, wheel):
+                needed.setdefault(library, []).append(wheel.file)
+        yield from find_missing(needed, below, own, interpreter)
 
 
 def _verify(wheel: LockedWheel, path: Path) -> None:

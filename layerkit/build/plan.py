@@ -223,7 +223,7 @@ class Planner:
         marks = self._marks(item)
         match item:
             case Python():
-                installed = self._inputs.wheels[item].install(marks.uid, marks.gid)
+                installed = self._inputs.wheels[item].install(self._beside.tree, marks.uid, marks.gid)
                 for entry, origin in installed.placed:
                     yield Taken(entry, origin)
                 self._warnings += [f"{item.position}: {warning}" for warning in installed.warnings]

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from layerkit.build.environments import ArrivedWheels, Environments
 from layerkit.build.fetch import Answer, Fetcher, OpenURL
 from layerkit.build.filesystem import Filesystem
+from layerkit.build.kept import Keeper
 from layerkit.build.together import run_together
 from layerkit.build.tools import PythonTools
 from layerkit.layer.errors import LayerError
@@ -247,8 +248,10 @@ def open_wheels(fetcher: Fetcher, tools: PythonTools | None, limits: Limits) -> 
     told: dict[Path, Indexes] = {}
     if tools is None:
         tools = _plain_tools(fetcher.open_url)
+    keeper = Keeper(folder=fetcher.folder, is_trusted=fetcher.is_trusted)
+    environments = Environments(keeper=keeper, limits=limits)
     fetcher = replace(fetcher, open_url=_opening(tools, told))
-    return Wheels(fetcher=fetcher, tools=tools, environments=Environments(limits=limits), told=told)
+    return Wheels(fetcher=fetcher, tools=tools, environments=environments, told=told)
 
 
 def _plain_tools(open_url: OpenURL) -> PythonTools:

@@ -21,7 +21,7 @@ from layerkit.packages.lock import Lock, format_lock, parse_lock
 from layerkit.packages.python.indexes import Indexes
 from layerkit.spec.model import ImageSpec
 from tests.build.conftest import Load
-from tests.wheels import PROGRAM, make_wheel, record_of, zip_of
+from tests.wheels import PROGRAM, make_library, make_wheel, record_of, zip_of
 
 Build = Callable[..., Awaitable[BuiltImage]]
 
@@ -149,11 +149,10 @@ async def test_the_owner_is_that_of_the_layer_and_copies_come_after(build: Build
     assert (program.uid, program.gid, program.mode) == (10, 20, 0o755)
     assert (entries["srv"].uid, entries["srv/env"].uid) == (0, 10)
     assert read(image, store, "srv/env/lib/python3.11/site-packages/app/__init__.py") == b"own"
-    assert (
-        image.plan.warnings
-        == ("nothing in the image says which C library it has: wheels for glibc 2.28 and older are taken",)
-        or "glibc 2.28" in image.plan.warnings[0]
-    )
+    assert [warning.partition(": ")[2] for warning in image.plan.warnings] == [
+        "the image has no /usr/bin/python3: no program of /srv/env can begin",
+        "nothing in the image says which C library it has: wheels for glibc 2.28 and older are taken",
+    ]
 
 
 async def test_a_lock_of_pythons_tools_is_taken_as_it_is(
@@ -264,3 +263,27 @@ async def test_a_changed_request_is_not_answered_by_an_old_lock(
         await replace(builder, lock=lock, is_locked=True).build([spec_of(load, REQUIREMENTS)])
     with pytest.raises(NotLocked, match="is not in the lock"):
         await replace(builder, lock=Lock(), is_locked=True).build([spec_of(load, REQUIREMENTS)])
+
+
+async def test_a_library_that_is_nowhere_in_the_image_is_told_and_refused_where_it_is_asked_for(
+    builder: Builder, load: Load, wheels: Path, context: Path
+) -> None:
+    make_wheel(wheels, "needy", files={"needy/native.so": make_library("libc.so.6", "libgone.so.1")})
+    (context / "pylock.toml").write_text(pylock(wheels, {"needy": "needy-1.0-py3-none-any.whl"}))
+    for name in ("usr/bin/python3.11", "lib/libc.so.6"):
+        path = context / "root" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("#!")
+    text = (
+        "from: scratch\nlayers:\n  - copy: [root:/]\n    symlink: {/usr/bin/python3: python3.11}\n"
+        "  - python: {lock: pylock.toml, version: 3.11}\n"
+    )
+    for _ in range(2):
+        (result,) = await builder.build([spec_of(load, text)])
+        told = [warning.partition(": ")[2] for warning in result.warnings]
+        assert told[0] == (
+            "libgone.so.1 is not in the image, and needy-1.0-py3-none-any.whl needs it: "
+            "install what has it (of Debian most likely libgone1)"
+        )
+    with pytest.raises(DocumentError, match=r"5:13: libgone.so.1 is not in the image"):
+        await replace(builder, is_strict=True).build([spec_of(load, text)])

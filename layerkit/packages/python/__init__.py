@@ -12,5 +12,6 @@
 | `record` | RECORD: the files of a wheel, and their hashes |
 | `scripts` | programs of entry points, and whose interpreter scripts begin with |
 | `wheel` | Wheel: what a wheel says of itself, and where in it each file is |
+| `libraries` | which shared libraries wheels take from the system |
 | `venv` | wheels in, the entries of a virtual environment out |
 """

@@ -138,9 +138,7 @@ class _Installer:
 
     def _adapt(self, wheel: Wheel, member: Member, file: _File) -> _File:
         """A script of a wheel: it can be run, and with the interpreter of the image where it asks for one."""
-        source = member.source
-        head = next(iter(source.pieces(9)), b"") if source.size else b""
-        if not head.startswith(b"#!python"):
+        if not wheel.begins_with(member, b"#!python"):
             return file._replace(is_executable=True)
         script = _naming(wheel, set_interpreter, wheel.read_member(member), self._venv.python)
         return _made(script, file.origin, is_executable=True)

@@ -36,6 +36,7 @@ from layerkit.packages.python.scripts import EntryPoint, parse_entry_points
 LARGEST_TEXT: Final = 64 * 2**20
 """Bytes of a file that is read at once: RECORD, METADATA, a script."""
 
+_HEAD: Final = 4096
 _UNHASHED: Final = frozenset({"RECORD", "RECORD.jws", "RECORD.p7s"})
 _ENCRYPTED: Final = 0x1
 _UNIX: Final = 3
@@ -87,11 +88,28 @@ class Wheel:
 
     def read(self, name: str) -> bytes:
         """The content of a file in `.dist-info`, nothing for what is not there. Raises PackageError."""
-        return self._read(self._by_path[path]) if (path := f"{self.dist_info}/{name}") in self._by_path else b""
+        return self.read_member(self._by_path[path]) if (path := f"{self.dist_info}/{name}") in self._by_path else b""
 
-    def read_member(self, member: Member) -> bytes:
-        """Raises PackageError for what is large, damaged or not what RECORD says."""
-        return self._read(member)
+    def read_member(self, member: Member, *, most: int = LARGEST_TEXT) -> bytes:
+        """Raises PackageError for what has more than `most` bytes, is damaged or not what RECORD says."""
+        if member.source.size > most:
+            raise PackageError(f"{member.source.name} has {member.source.size} bytes, {most} are allowed")
+        try:
+            return b"".join(member.source.pieces(2**20))
+        except LayerError as error:
+            raise PackageError(str(error)) from error
+
+    def begins_with(self, member: Member, beginning: bytes) -> bool:
+        """Raises PackageError for what is damaged there."""
+        head = b""
+        try:
+            for piece in member.source.pieces(_HEAD):
+                head += piece
+                if len(head) >= len(beginning):
+                    break
+        except LayerError as error:
+            raise PackageError(str(error)) from error
+        return head.startswith(beginning)
 
     @cached_property
     def programs(self) -> tuple[EntryPoint, ...]:
@@ -106,14 +124,6 @@ class Wheel:
     @cached_property
     def _by_path(self) -> Mapping[str, Member]:
         return {member.path: member for member in self.members if member.scheme in {"purelib", "platlib"}}
-
-    def _read(self, member: Member) -> bytes:
-        if member.source.size > LARGEST_TEXT:
-            raise PackageError(f"{member.source.name} has {member.source.size} bytes, {LARGEST_TEXT} are allowed")
-        try:
-            return b"".join(member.source.pieces(2**20))
-        except LayerError as error:
-            raise PackageError(f"{error}: do not use this wheel") from error
 
 
 def open_wheel(path: Path, *, file: str = "", limits: Limits = DEFAULT_LIMITS) -> Wheel:

@@ -162,7 +162,7 @@ def test_content_that_is_not_what_record_says_is_refused_as_it_is_read(size: str
     member = next(member for member in wheel.members if member.path == "hello/a.py")
     with pytest.raises(LayerError, match=r"hello-1.0-py3-none-any.whl: hello/a.py is not what it is said to be"):
         list(member.source.pieces(2**20))
-    with pytest.raises(PackageError, match="do not use this wheel"):
+    with pytest.raises(PackageError, match="do not use it"):
         wheel.read_member(member)
 
 
