@@ -27,7 +27,10 @@ class Alternative:
 
 
 def parse_install(words: list[str]) -> Alternative | None:
-    """The arguments after `update-alternatives`: None for any other of its actions. Raises ValueError."""
+    """The arguments after `update-alternatives`: None for any other of its actions. Raises ValueError.
+
+    A slave that is a variable of unknown value is left out: they are manual pages, as far as anybody has seen.
+    """
     words = [word for word in words if word not in {"--quiet", "--force", "--verbose"}]
     if "--install" not in words:
         return None
@@ -35,7 +38,12 @@ def parse_install(words: list[str]) -> Alternative | None:
     link, name, path, priority = words[at + 1 : at + 5]
     slaves: dict[str, tuple[str, str]] = {}
     rest = words[at + 5 :]
+    if any("$" in word for word in (link, name, path)):
+        raise ValueError(link)
     while rest:
+        if rest[0].startswith("$"):
+            rest = rest[1:]
+            continue
         if rest[0] != "--slave":
             raise ValueError(rest[0])
         slaves[rest[2]] = rest[1], rest[3]

@@ -1,27 +1,21 @@
 """Maintainer scripts: what they would do when a package is configured for the first time, without running them.
 
-A script is parted into simple commands. Those that only look, or that concern a running system, are passed over; those
-that are understood are done to the system at hand; any other is told, with its text. Conditions are not decided: what a
-script does to make sure of something is done. Source: Debian Policy, 6.5 and 10.7; dash(1), "Shell Grammar".
+A script is parted into simple commands (`shell.py`). Those that only look, or that concern a running system, are passed
+over; those that are understood are done to the system at hand; any other is told, with its text. Source: Debian Policy,
+6.5 and 10.7.
 """
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.packages.debian.accounts import Accounts, SystemUser
 from layerkit.packages.debian.alternatives import Alternative, parse_install
+from layerkit.packages.debian.shell import iter_commands
 from layerkit.packages.debian.system import System
-
-_HEREDOC: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
-_ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
-_VARIABLE: Final = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
-_FUNCTION: Final = re.compile(r"^\s*(?:function\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*\(\)")
-_OPERATORS: Final = frozenset({";", "&&", "||", "|", "&", ";;", "(", ")", "{", "}"})
-_RESERVED: Final = frozenset({"if", "then", "else", "elif", "fi", "do", "done", "while", "until", "!", "esac", "time"})
 
 
 def _words(text: str) -> frozenset[str]:
@@ -31,7 +25,7 @@ def _words(text: str) -> frozenset[str]:
 # Only look, or speak to a running system, to a package manager at work, or to a person.
 _HARMLESS: Final = _words(
     """
-    : . [ [[ test true false set unset exit return shift break continue local export readonly trap umask wait
+    : . [ [[ ] ]] ` test true false set unset exit return shift break continue local export readonly trap umask wait
     exec cd source eval echo printf cat read command which type hash getent id whoami grep egrep fgrep sed awk
     cut tr sort uniq head tail wc ls find xargs stat readlink realpath dirname basename expr seq date uname
     hostname md5sum sha256sum sha512sum cmp diff mktemp sleep kill su runuser logger tty stty env nice case for
@@ -47,13 +41,16 @@ _HARMLESS: Final = _words(
     setfacl ischroot chcon sysctl rm rmdir deluser delgroup userdel groupdel ucfr ucfq emacs-package-install
     emacsen-common install-docs adequate gpasswd passwd dh_installxmlcatalogs aa-status apparmor_parser
     aa-enabled a2query apache2_invoke phpquery php_invoke remove_old_conf rm_conffile mv_conffile ensure_dir
-    dpkg_maintscript pam-auth-update update-shells add-shell remove-shell
+    dpkg_maintscript pypy3compile mountpoint pidof dbus-send dbus-uuidgen systemd-machine-id-setup appstreamcli
+    fc-cache locale-gen update-locale setpriv pam-auth-update update-shells add-shell remove-shell
     """
 )
-# Packages whose scripts are done as a whole by `configure`, or have nothing to do on a new system.
+_DONE_WHOLE: Final = frozenset({"base-files", "base-passwd", "dash"})
+"""What the scripts of these make, `install` makes."""
+# Packages whose scripts have nothing more to do on a new system than what is understood of them.
 _KNOWN_WHOLE: Final = _words(
     """
-    base-files base-passwd ca-certificates dash bash debconf dpkg libc6 libc-bin login passwd tzdata usrmerge
+    ca-certificates bash debconf dpkg libc6 libc-bin login passwd tzdata usrmerge
     usr-is-merged adduser perl-base debianutils init-system-helpers libpam0g libgcrypt20 python3 python3-minimal
     python3.11 python3.11-minimal python3.13 python3.13-minimal libpython3.11-minimal libpython3.13-minimal
     debian-archive-keyring tar ucf apt e2fsprogs libpam-runtime
@@ -71,104 +68,22 @@ class Effects:
 
 def configure(name: str, script: bytes, system: System, accounts: Accounts, effects: Effects) -> None:
     """Do to the system what a package's `postinst configure` would do, as far as that is understood."""
+    if name in _DONE_WHOLE:
+        return
     text = script.decode(errors="replace")
     if not re.match(r"#!\s*/bin/(?:sh|dash|bash)\b", text):
         if name not in _KNOWN_WHOLE:
             effects.unknown.setdefault(name, []).append(text.partition("\n")[0])
         return
-    variables: dict[str, str] = {}
-    for words in iter_commands(text):
-        found = _ASSIGNMENT.fullmatch(words[0])
-        if found is not None:
-            if len(words) == 1:
-                variables[found[1]] = _expand(found[2], variables)
-            continue
-        expanded = [_expand(word, variables) for word in words]
-        command = expanded[0].rpartition("/")[2]
+    for words in iter_commands(text, ("configure", "")):
+        # On a system that is being made the root of another one is that of this one.
+        words = words[2:] if words[:2] == ["chroot", ""] else words  # noqa: PLW2901
         try:
-            is_done = _do(command, expanded[1:], system, accounts, effects)
+            is_done = not words or _do(words[0].rpartition("/")[2], words[1:], system, accounts, effects)
         except (ValueError, IndexError, KeyError):
             is_done = False
         if not is_done and name not in _KNOWN_WHOLE:
             effects.unknown.setdefault(name, []).append(shlex.join(words))
-
-
-def iter_commands(text: str) -> Iterator[list[str]]:
-    """The simple commands of a script, without redirections; what functions are called is not told apart from other
-    commands, but their names are left out."""
-    functions: set[str] = set()
-    for line in _logical_lines(text):
-        named = _FUNCTION.match(line)
-        if named:
-            functions.add(named[1])
-            line = line[named.end() :]  # noqa: PLW2901 - what is left of it is a statement
-        try:
-            # `$#` is a number, and no comment.
-            lexer = shlex.shlex(line.replace("$#", "$N"), posix=True, punctuation_chars=";&|()<>")
-            lexer.wordchars += "$@%+,:=^!?*[]{}"
-            tokens = list(lexer)
-        except ValueError:
-            yield [line.strip()]
-            continue
-        yield from _part(tokens, functions)
-
-
-def _part(tokens: list[str], functions: set[str]) -> Iterator[list[str]]:
-    words: list[str] = []
-    skip = False
-    for n, token in enumerate([*tokens, ";"]):
-        if skip:
-            skip = False
-            continue
-        if token and set(token) <= set("<>&|") and ("<" in token or ">" in token):
-            # A redirection: its target is no argument, and a number before it neither.
-            if words and words[-1].isdigit():
-                words.pop()
-            skip = True
-        elif token in _OPERATORS or set(token) <= set(";&|()"):
-            if token in {")", "|"} and _is_pattern(tokens, n):
-                words = []
-            if words and words[0] not in functions:
-                yield words
-            words = []
-        elif not words and token in _RESERVED:
-            continue
-        elif not words and token in {"case", "for"}:
-            # `case WORD in`, `for NAME in WORD...`
-            words = [token]
-        else:
-            words.append(token)
-
-
-def _is_pattern(tokens: list[str], at: int) -> bool:
-    """Whether a `)` or `|` ends a pattern of `case`."""
-    opened = 0
-    for token in reversed(tokens[:at]):
-        if token in {")", ";;"}:
-            break
-        if token == "(":  # noqa: S105
-            opened += 1
-    return not opened
-
-
-def _logical_lines(text: str) -> Iterator[str]:
-    lines = iter(text.replace("\\\n", " ").split("\n"))
-    for line in lines:
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        found = _HEREDOC.search(line)
-        if found:
-            for inner in lines:
-                if inner.strip() == found[2]:
-                    break
-            line = line[: found.start()] + line[found.end() :]  # noqa: PLW2901
-        yield line
-
-
-def _expand(word: str, variables: Mapping[str, str]) -> str:
-    known = {"DPKG_ROOT": "", **variables}
-    return _VARIABLE.sub(lambda found: known.get(found[1] or found[2], found[0]), word)
 
 
 def _do(command: str, words: list[str], system: System, accounts: Accounts, effects: Effects) -> bool:
@@ -176,10 +91,10 @@ def _do(command: str, words: list[str], system: System, accounts: Accounts, effe
     if command in _HARMLESS or command.startswith("#") or not command:
         return True
     if command == "update-alternatives":
-        found = None if any("$" in word for word in words) else parse_install(words)
+        found = parse_install(words)
         if found is not None:
             effects.alternatives.append(found)
-        return found is not None or "--install" not in words
+        return True
     action = _ACTIONS.get(command)
     if action is None:
         return False
