@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from layerkit.build.debs import Debs
     from layerkit.build.environments import ArrivedWheels
     from layerkit.build.installing import ArrivedDebs
+    from layerkit.build.shared import SharedLayers
     from layerkit.build.wheels import Wheels
 
 LAYERS_AT_ONCE: Final = 2
@@ -128,8 +129,8 @@ class Builder:
     from its sources. `threads` compress a layer, by default as many as there are CPUs, and folders are read as they
     come or `backwards`: neither changes a byte. `limits` are of what others made; `clock` is the Packer's. What is
     remote is what `lock` says it is; where the build `is_locked` it has to say it of all. `apt` is the folder of this
-    machine's apt, which says where packages come from, `python` what its pip and uv have been told. One that
-    `is_strict` refuses what a plan has doubts about.
+    machine's apt, which says where packages come from, `python` what its pip and uv have been told. `shared` is what
+    other machines have made. One that `is_strict` refuses what a plan has doubts about.
     """
 
     store: Store
@@ -144,6 +145,7 @@ class Builder:
     lock: Lock = NO_LOCK
     is_locked: bool = False
     python: PythonTools | None = None
+    shared: "SharedLayers | None" = None
     progress: Progress = SILENT
     clock: Callable[[], int] = time.time_ns
     apt: Path = Path("/etc/apt")
@@ -207,6 +209,7 @@ class _Run:
             records=records,
             alike=AlikeRecords(folder=builder.cache, is_trusted=builder.is_cached),
             has=self._has,
+            shared=builder.shared,
             progress=builder.progress,
             threads=builder.threads,
             clock=builder.clock,

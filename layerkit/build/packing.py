@@ -2,17 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.alike import AlikeRecords, Looks, sample
 from layerkit.build.planned import PlannedLayer
 from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, recipe_of
 from layerkit.content.layout import Layout
-from layerkit.layer.compress import Compression, Content, find_codec
+from layerkit.layer.compress import Codec, Compression, Content, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
 from layerkit.layer.write import WrittenLayer, read_diff_id, write_layer
@@ -20,6 +20,9 @@ from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
 from layerkit.progress import SILENT, Activity, Outcome, Progress, Step, running
 from layerkit.spec.model import Spec
+
+if TYPE_CHECKING:
+    from layerkit.build.shared import SharedLayers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def _proceed(abandoned: Event) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packer:
     """`records` say what was made before, `alike` of which content, and `has` whether the store has it still, and
-    counts on it from then on.
+    counts on it from then on. `shared` is what other machines have made.
 
     `threads` compress a layer, by default as many as there are CPUs. `clock` are nanoseconds since 1970: what changed
     just before its now is not counted on.
@@ -52,18 +55,20 @@ class Packer:
     records: LayerRecords
     alike: AlikeRecords
     has: Callable[[Digest], bool]
+    shared: "SharedLayers | None" = None
     progress: Progress = SILENT
     threads: int | None = None
     clock: Callable[[], int] = time.time_ns
 
     async def recall(self, spec: Spec, planned: PlannedLayer) -> WrittenLayer | None:
-        """The layer that was made of the same before, where the store has it; None where it has to be made.
+        """The layer that was made of the same before, where the store or a shared cache has it; None where it has to
+        be made.
 
         Nothing of its content is read, and what it copies from elsewhere need not be at hand.
         """
         key = await asyncio.to_thread(_recipe_of, spec, planned)
         known = self.records.find(key) if key is not None else None
-        if known is None or not self._is_whole(known.descriptor):
+        if known is None or not await self._is_at_hand(known.descriptor):
             return None
         with running(self.progress, _step(spec, planned)) as run:
             run.outcome, run.descriptor, run.detail = Outcome.REUSED, known.descriptor, planned.summary
@@ -92,8 +97,9 @@ class Packer:
 
             try:
                 looks = Looks(key=key or "", samples=sample(planned.entries))
-                codec = find_codec(compression, level).record
-                written = await asyncio.to_thread(self._find_alike, planned, codec, looks, lambda: _proceed(abandoned))
+                codec = find_codec(compression, level)
+                alike = await asyncio.to_thread(self._find_alike, planned, codec, looks, lambda: _proceed(abandoned))
+                written = await self._choose(alike)
                 if written is not None:
                     run.outcome = Outcome.REUSED
                     run.advance(written.uncompressed_size)
@@ -114,16 +120,29 @@ class Packer:
         return written
 
     def _find_alike(
-        self, planned: PlannedLayer, codec: str, looks: Looks, proceed: Callable[[], None]
-    ) -> WrittenLayer | None:
-        """The layer of the same content that the store has, if it is likely that there is one. Blocking."""
+        self, planned: PlannedLayer, codec: Codec, looks: Looks, proceed: Callable[[], None]
+    ) -> list[LayerRecord]:
+        """The layers of the same content that the store or a shared cache should have, if it is likely that there are
+        any: those of the store first. Blocking."""
+        size = planned.outline.tar_size
         known = [
             one.layer
-            for one in self.alike.find(codec, planned.outline.tar_size)
+            for one in self.alike.find(codec.record, size)
             if one.looks.may_be(looks) and self._is_whole(one.layer.descriptor)
         ]
+        if self.shared is not None:
+            known += self.shared.find(codec, size)
         diff_id = read_diff_id(planned.entries, proceed) if known else None
-        return next((layer.written for layer in known if layer.diff_id == diff_id), None)
+        return [layer for layer in known if layer.diff_id == diff_id]
+
+    async def _choose(self, layers: Sequence[LayerRecord]) -> WrittenLayer | None:
+        for layer in layers:
+            if await self._is_at_hand(layer.descriptor):
+                return layer.written
+        return None
+
+    async def _is_at_hand(self, layer: Descriptor) -> bool:
+        return self._is_whole(layer) or (self.shared is not None and await self.shared.has(layer))
 
     def _is_whole(self, layer: Descriptor) -> bool:
         return self.has(layer.digest) and self.store.size_of(layer.digest) == layer.size

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,14 @@ class _Build(click.Command):
 @click.option("--strict", is_flag=True, help="Refuse what may keep an image from working, and is a warning otherwise.")
 @click.option("--no-cache", is_flag=True, help="Believe nothing that an earlier build has remembered.")
 @click.option(
+    "--cache-from",
+    "caches",
+    multiple=True,
+    metavar="REF[,REF]...",
+    help="Take layers that other machines have made from these caches of registries.",
+)
+@click.option("--cache-to", "cache_targets", multiple=True, metavar="REF", help="Write the layers to this cache.")
+@click.option(
     "--limit",
     "limits",
     multiple=True,
@@ -141,6 +149,8 @@ def build(
     second_time: bool,
     strict: bool,
     no_cache: bool,
+    caches: tuple[str, ...],
+    cache_targets: tuple[str, ...],
     limits: tuple[str, ...],
     metadata_file: Path | None,
     iidfile: Path | None,
@@ -157,9 +167,13 @@ def build(
     layerkit build --load && docker run web
     layerkit build -o oci:out -o oci-archive:web.tar        also write a layout and an archive
     layerkit build --check                                  only see whether all is right
+    layerkit build --cache-from registry.example/acme/web:cache --cache-to registry.example/acme/web:cache
     """
     _refuse_folder(name for name in names if "/" in name or name in {".", ".."})
     places = _parse_places(outputs)
+    if no_cache and caches:
+        raise click.UsageError("--no-cache and --cache-from contradict each other.")
+    cache_from, cache_to = _parse_caches("--cache-from", caches), _parse_caches("--cache-to", cache_targets)
     file = load_file(
         path,
         variables=parse_variables(variables),
@@ -203,6 +217,8 @@ def build(
         load=load,
         access=access,
         again=again,
+        cache_from=cache_from,
+        cache_to=cache_to,
         bills=frozenset(map(BillFormat, bills)),
         provenance=Path(path) if provenance else None,
     )
@@ -230,6 +246,8 @@ class _Order:
     load: bool
     access: Access
     again: Sequence[str] | None = None
+    cache_from: Sequence[Reference] = ()
+    cache_to: Sequence[Reference] = ()
     bills: frozenset[BillFormat] = frozenset()
     provenance: Path | None = None
     """The spec file that provenance is to name."""
@@ -247,6 +265,11 @@ async def _carry_out(order: _Order, builder: Builder, output: Output) -> "tuple[
             names = [name for names in order.references.values() for name in names]
             pushes = await stack.enter_async_context(open_pushes(builder.store, names, output, order.access))
             listeners = {name: pushes.listener(references) for name, references in order.references.items()}
+        if order.cache_from:
+            from layerkit.cli.caches import open_caches  # noqa: PLC0415 - see _parse_places
+
+            caches = open_caches(builder.store, order.cache_from, output, order.access)
+            builder = replace(builder, shared=await stack.enter_async_context(caches))
         built = await builder.build(order.selected, listeners)
         results = [result for result in built if result.spec.name in order.references]
         for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
@@ -259,6 +282,11 @@ async def _carry_out(order: _Order, builder: Builder, output: Output) -> "tuple[
             _compare(described, second, output)
         attached = await _attest(order, builder, results, output)
         await _deliver(order, builder.store, results, attached, output, pushes)
+        if order.cache_to:
+            from layerkit.cli.caches import write_caches  # noqa: PLC0415 - see _parse_places
+
+            pushed = [name for names in order.references.values() for name in names] if order.push else []
+            await write_caches(builder.store, order.cache_to, built, pushed, output, order.access)
     return results, attached
 
 
@@ -289,6 +317,14 @@ def _parse_places(outputs: Sequence[str]) -> "list[Place]":
     from layerkit.cli.outputs import parse_place  # noqa: PLC0415
 
     return [parse_place(text) for text in outputs]
+
+
+def _parse_caches(option: str, texts: Sequence[str]) -> list[Reference]:
+    if not texts:
+        return []
+    from layerkit.cli.caches import parse_caches  # noqa: PLC0415 - see _parse_places
+
+    return parse_caches(option, texts)
 
 
 def _keep_records(path: Path, results: Sequence[BuildResult], output: Output) -> None:

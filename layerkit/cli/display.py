@@ -28,7 +28,13 @@ _WORDS: Final = {
     Activity.FETCH: ("fetching", "fetched"),
     Activity.PACK: ("packing", "packed"),
 }
-_RUNNING: Final = {"pulled": "pulling", "pushed": "pushing", "copied": "copying", "written": "writing"}
+_RUNNING: Final = {
+    "pulled": "pulling",
+    "pushed": "pushing",
+    "copied": "copying",
+    "written": "writing",
+    "cached": "caching",
+}
 
 
 class Display(Protocol):

@@ -1,6 +1,7 @@
-"""`layerkit build --push`: the requests that it takes, on the way to a real registry, and what a failure leaves."""
+"""What `layerkit build` with --push, --cache-to and --cache-from asks of a real registry, and what a failure leaves."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -122,3 +123,86 @@ async def test_a_push_that_is_refused_leaves_the_image_in_the_store(layerkit: La
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
     assert name in (await asyncio.to_thread(layerkit, "images")).stdout
+
+
+class TestCaches:
+    FILES = "from: scratch\nlayers: [{name: a, copy: [./file:/a]}, {name: b, copy: [./other:/b]}]\n"
+
+    @pytest.fixture(autouse=True)
+    def _files(self, counted: Counted) -> None:
+        (counted.folder / "layerkit.yaml").write_text(self.FILES)
+        for name in ("file", "other"):
+            (counted.folder / name).write_text(name * 1000)
+
+    async def test_another_machine_sends_and_receives_no_layer(self, counted: Counted, tmp_path: Path) -> None:
+        """A fresh home, a fresh checkout, another repository: the layers are mounted from the cache."""
+        cache = f"{counted.tap.address}/caches/web:main"
+        first = await counted.build("-t", f"{counted.tap.address}/web:1", "--cache-to", cache)
+        assert first.stderr.splitlines()[-1].startswith(f"cached to {cache}: 2 cached (")
+        assert first.stderr.splitlines()[-1].endswith("2 mounted"), "the layers have just been pushed to web"
+
+        other = Counted(counted.tap, LayerkitHere(tmp_path / "other"), tmp_path / "clone")
+        shutil.copytree(counted.folder, other.folder)
+        done = await other.build("-t", f"{counted.tap.address}/new:1", "--cache-from", cache)
+        assert done.stdout == first.stdout
+        assert f"cache {cache}: 2 layers" in done.stderr
+        assert done.stderr.splitlines()[-1].endswith("2 mounted")
+        layers = [line.split()[-1] for line in done.stderr.splitlines() if line.startswith("  mounted ")]
+        assert len(layers) == 2
+        assert not [line for line in counted.tap.seen if line.startswith("GET") and line.split("/")[-1] in layers]
+        # The config and the manifest are sent, the layers are not.
+        assert counted.methods().count("PUT") == 2
+        store = tmp_path / "other/layerkit/store/blobs/sha256"
+        assert not any((store / layer.partition(":")[2]).exists() for layer in layers)
+        # What needs the layers gets them.
+        await asyncio.to_thread(other.layerkit, "save", f"{counted.tap.address}/new:1", "-o", tmp_path / "image.tar")
+        assert all((store / layer.partition(":")[2]).exists() for layer in layers)
+
+    async def test_a_cache_that_is_as_it_was_is_one_request(self, counted: Counted) -> None:
+        cache = f"{counted.tap.address}/web:cache"
+        image = f"{counted.tap.address}/web:1"
+        await counted.build("-t", image, "--cache-to", cache)
+        done = await counted.build("-t", image, "--cache-to", cache)
+        assert counted.tap.seen == ["HEAD /v2/web/manifests/1", "HEAD /v2/web/manifests/cache"]
+        assert done.stderr.splitlines()[-1] == f"the cache {cache} is as it was"
+
+    async def test_what_is_wrong_with_a_cache_is_a_warning(self, counted: Counted) -> None:
+        address = counted.tap.address
+        await counted.build("-t", f"{address}/web:1")
+        caches = f"{address}/web:none,{address}/web:1"
+        done = await counted.build(
+            "-t", f"{address}/web:2", "--cache-from", caches, "--cache-from", f"{address}/nothing"
+        )
+        warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+        assert warnings == [
+            f"warning: there is no cache {address}/web:none yet",
+            f"warning: the cache {address}/web:1 is not used: {address}/web:1 is no cache of layerkit, "
+            "but something else",
+            f"warning: there is no cache {address}/nothing:latest yet",
+        ]
+
+    async def test_a_cache_that_cannot_be_written_fails_no_build(self, counted: Counted) -> None:
+        async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+            return web.Response(status=403)
+
+        async with run(refuse) as server:
+            cache = f"{server.address}/cache:1"
+            done = await counted.build("-t", f"{counted.tap.address}/web:1", "--cache-to", cache)
+        assert done.stderr.splitlines()[-1].startswith(f"warning: the cache {cache} is not written: ")
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["--cache-from", "web:1"], "--cache-from: web:1 does not name its registry"),
+            (["--cache-to", "localhost:5000/W"], "--cache-to: "),
+            (["--cache-from", "localhost:5000/w,"], "--cache-from: "),
+            (["--cache-to", f"localhost:5000/w@sha256:{'0' * 64}"], "names a digest"),
+            (["--no-cache", "--cache-from", "localhost:5000/w"], "contradict"),
+        ],
+        ids=["no registry", "no reference", "nothing", "digest", "no cache"],
+    )
+    async def test_wrong_names_are_wrong_usage(self, counted: Counted, arguments: list[str], told: str) -> None:
+        done = await counted.build("-t", f"{counted.tap.address}/web:1", *arguments, check=False)
+        assert (done.code, done.stdout) == (2, "")
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
