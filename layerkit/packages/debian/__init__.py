@@ -14,6 +14,8 @@
 | `system` | System: the file system that packages are installed into |
 | `unpack` | the files of packages, on a merged /usr |
 | `accounts` | system users and groups, with numbers that depend on their names alone |
+| `shell` | scripts as trees of statements |
+| `actions` | what single commands do to a system |
 | `scripts` | what maintainer scripts would do, without running them |
 | `alternatives` | which of several programs stands for a general one |
 | `certificates` | the bundle of trusted certificates, and the links by their hashes |

@@ -4,6 +4,7 @@ The way of dpkg: files, then what the scripts would have done, then the database
 certificates come last, because they are made of what all packages brought. Blocking.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,18 +18,20 @@ from layerkit.packages.debian.certificates import SHARED, install_certificates
 from layerkit.packages.debian.database import record
 from layerkit.packages.debian.ldcache import Cached, encode_cache, is_library_name, parse_cache, parse_library
 from layerkit.packages.debian.pam import PROFILES, TEMPLATES, install_pam
+from layerkit.packages.debian.relation import parse_relations
 from layerkit.packages.debian.scripts import Effects, configure
 from layerkit.packages.debian.system import Root, System
 from layerkit.packages.debian.unpack import Excluded, IsExcluded, OpenDeb, unpack
 from layerkit.packages.errors import PackageError
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of what comes of installing packages, which builds remember: who changes that counts it up."""
 
 LD_CACHE: Final = "etc/ld.so.cache"
 _SHELLS: Final = "usr/share/debianutils/shells"
 _LD_CONF: Final = "etc/ld.so.conf"
 _TRUSTED: Final = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
+_DIVERSION: Final = re.compile(rb"^(?!\s*#)(?!.*(?:--remove|--list|--truename)).*\bdpkg-divert\b.*--", re.MULTILINE)
 _LARGEST_LIBRARY: Final = 512 * 2**20
 
 
@@ -72,7 +75,7 @@ def install(
                 if path.startswith("usr/lib/sysusers.d/") and path.endswith(".conf"):
                     parse_sysusers(system.read(path).decode(errors="replace"), accounts)
         effects = Effects()
-        for item in sorted(debs, key=lambda item: item.name):
+        for item in _in_order(debs):
             if script := item.deb.control.get("postinst"):
                 configure(item.name, script, system, accounts, effects)
         install_alternatives(effects.alternatives, system)
@@ -88,7 +91,7 @@ def install(
     doubts = [
         f"package {item.name} diverts files of other packages, which is not done here"
         for item in debs
-        if b"dpkg-divert" in item.deb.control.get("preinst", b"")
+        if _DIVERSION.search(item.deb.control.get("preinst", b""))
     ]
     unknown = {name: tuple(dict.fromkeys(statements)) for name, statements in effects.unknown.items()}
     entries = system.entries
@@ -98,6 +101,33 @@ def install(
         if entry.path in owners
     }
     return Installed(entries=entries, origins=origins, warnings=tuple(warnings), doubts=tuple(doubts), unknown=unknown)
+
+
+def _in_order(debs: Sequence[OpenDeb]) -> list[OpenDeb]:
+    """As they would be configured: each after what it depends upon, as far as they do not do so in turn."""
+    by_name = {item.name: item for item in debs}
+    for item in debs:
+        for group in parse_relations(item.stanza.get("provides", ""), item.stanza["architecture"]):
+            by_name.setdefault(group[0].name, item)
+    ordered: dict[str, OpenDeb] = {}
+    seen: set[str] = set()
+    for first in sorted(debs, key=lambda item: item.name):
+        waiting = [(first, False)]
+        while waiting:
+            item, is_done = waiting.pop()
+            if is_done:
+                ordered.setdefault(item.name, item)
+                continue
+            if item.name in seen:
+                continue
+            seen.add(item.name)
+            waiting.append((item, True))
+            stanza = item.stanza
+            text = ", ".join(stanza[field] for field in ("pre-depends", "depends") if stanza.get(field))
+            groups = parse_relations(text, stanza["architecture"])
+            names = sorted({relation.name for group in groups for relation in group} & by_name.keys(), reverse=True)
+            waiting += [(by_name[name], False) for name in names]
+    return list(ordered.values())
 
 
 def _make_basics(system: System, accounts: Accounts) -> None:

@@ -1,54 +1,53 @@
 """Maintainer scripts: what they would do when a package is configured for the first time, without running them.
 
-A script is parted into simple commands (`shell.py`). Those that only look, or that concern a running system, are passed
-over; those that are understood are done to the system at hand; any other is told, with its text. Source: Debian Policy,
-6.5 and 10.7.
+Commands that are understood are done to the system at hand, those that only look or concern a running system are passed
+over, and any other is told, with its text. Conditions are decided where the system and the variables tell: else both
+ways are gone. Source: Debian Policy, 6.5 "Summary of ways maintainer scripts are called".
 """
 
+import fnmatch
 import re
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, assert_never
 
-from layerkit.layer.entry import Entry, EntryType
-from layerkit.packages.debian.accounts import Accounts, SystemUser
+from layerkit.layer.entry import EntryType
+from layerkit.packages.debian.accounts import Accounts
+from layerkit.packages.debian.actions import HARMLESS, parse_words, perform
 from layerkit.packages.debian.alternatives import Alternative, parse_install
-from layerkit.packages.debian.shell import iter_commands
+from layerkit.packages.debian.shell import (
+    LITERAL,
+    Chain,
+    Choice,
+    Command,
+    Condition,
+    Function,
+    Group,
+    Loop,
+    Negation,
+    NotUnderstood,
+    Statement,
+    Word,
+    parse_script,
+)
 from layerkit.packages.debian.system import System
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Only look, or speak to a running system, to a package manager at work, or to a person.
-_HARMLESS: Final = _words(
-    """
-    : . [ [[ ] ]] ` test true false set unset exit return shift break continue local export readonly trap umask wait
-    exec cd source eval echo printf cat read command which type hash getent id whoami grep egrep fgrep sed awk
-    cut tr sort uniq head tail wc ls find xargs stat readlink realpath dirname basename expr seq date uname
-    hostname md5sum sha256sum sha512sum cmp diff mktemp sleep kill su runuser logger tty stty env nice case for
-    in select function db_version db_get db_set db_fset db_go db_input db_stop db_purge db_capb db_metaget
-    db_subst db_title db_unregister db_register db_settitle db_progress db_reset debconf-set-selections
-    debconf-communicate dpkg-maintscript-helper dpkg-trigger dpkg dpkg-query dpkg-divert dpkg-realpath
-    dpkg-architecture dpkg-reconfigure deb-systemd-helper deb-systemd-invoke systemctl systemd-tmpfiles
-    systemd-sysusers systemd-hwdb journalctl udevadm invoke-rc.d update-rc.d service start-stop-daemon initctl
-    policy-rc.d telinit runlevel py3compile py3clean py3versions pycompile pyclean pyversions python3 python3.9
-    python3.11 python3.13 update-python-modules update-binfmts update-menus update-desktop-database update-mime
-    update-mime-database update-icon-caches update-initramfs update-grub update-inetd update-xmlcatalog
-    update-catalog update-info-dir install-info mandb ldconfig update-ca-certificates update-passwd restorecon
-    setfacl ischroot chcon sysctl rm rmdir deluser delgroup userdel groupdel ucfr ucfq emacs-package-install
-    emacsen-common install-docs adequate gpasswd passwd dh_installxmlcatalogs aa-status apparmor_parser
-    aa-enabled a2query apache2_invoke phpquery php_invoke remove_old_conf rm_conffile mv_conffile ensure_dir
-    dpkg_maintscript pypy3compile mountpoint pidof dbus-send dbus-uuidgen systemd-machine-id-setup appstreamcli
-    fc-cache locale-gen update-locale setpriv pam-auth-update update-shells add-shell remove-shell
-    """
+_ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_VARIABLE: Final = re.compile(
+    r"\$(?:\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*|[0-9])(?::?(?P<kind>[-+])(?P<other>[^}$`]*))?\}|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<special>[0-9#@*]))"
 )
+_FOLDERS: Final = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
+_DECLARE: Final = frozenset({"local", "export", "readonly", "declare", "typeset"})
+_MOST_STEPS: Final = 20_000
+_DEEPEST: Final = 30
+_MOST_BYTES: Final = 2**20
+_OF_DEBCONF: Final = "/usr/share/debconf/"
 _DONE_WHOLE: Final = frozenset({"base-files", "base-passwd", "dash"})
 """What the scripts of these make, `install` makes."""
 # Packages whose scripts have nothing more to do on a new system than what is understood of them.
-_KNOWN_WHOLE: Final = _words(
+_KNOWN_WHOLE: Final = parse_words(
     """
     ca-certificates bash debconf dpkg libc6 libc-bin login passwd tzdata usrmerge
     usr-is-merged adduser perl-base debianutils init-system-helpers libpam0g libgcrypt20 python3 python3-minimal
@@ -71,217 +70,352 @@ def configure(name: str, script: bytes, system: System, accounts: Accounts, effe
     if name in _DONE_WHOLE:
         return
     text = script.decode(errors="replace")
-    if not re.match(r"#!\s*/bin/(?:sh|dash|bash)\b", text):
-        if name not in _KNOWN_WHOLE:
-            effects.unknown.setdefault(name, []).append(text.partition("\n")[0])
+    run = _Run(name, system, accounts, effects)
+    if not re.match(r"#!\s*/(?:usr/)?bin/(?:sh|dash|bash)\b", text):
+        run.tell(text.partition("\n")[0])
         return
-    for words in iter_commands(text, ("configure", "")):
-        # On a system that is being made the root of another one is that of this one.
-        words = words[2:] if words[:2] == ["chroot", ""] else words  # noqa: PLW2901
+    try:
+        body = parse_script(text)
+    except NotUnderstood as error:
+        run.tell(f"all of it, because {error}")
+        return
+    try:
+        run.follow(body, is_certain=True)
+    except _End:
+        return
+
+
+class _End(Exception):
+    """The script has come to its end."""
+
+
+class _Return(Exception):
+    """A function has."""
+
+
+class _Run:
+    """A statement's status is True or False, or None where nobody knows. `is_certain` says whether it is known that
+    it would be run at all."""
+
+    def __init__(self, name: str, system: System, accounts: Accounts, effects: Effects) -> None:
+        self._name = name
+        self._system = system
+        self._accounts = accounts
+        self._effects = effects
+        self._variables: dict[str, str] = {"DPKG_ROOT": "", "DPKG_MAINTSCRIPT_PACKAGE": name, "0": "postinst"}
+        self._guesses: dict[str, str] = {}
+        self._arguments: tuple[str, ...] = ("configure", "")
+        self._functions: dict[str, Statement] = {}
+        self._steps = 0
+        self._depth = 0
+
+    def tell(self, text: str) -> None:
+        if self._name not in _KNOWN_WHOLE:
+            self._effects.unknown.setdefault(self._name, []).append(text)
+
+    def follow(self, statements: Iterable[Statement], *, is_certain: bool) -> bool | None:
+        status: bool | None = True
+        for statement in statements:
+            status = self._follow(statement, is_certain=is_certain)
+        return status
+
+    def _follow(self, statement: Statement, *, is_certain: bool) -> bool | None:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            self.tell("more than can be followed here")
+            raise _End
+        match statement:
+            case Command(words):
+                return self._command(words, is_certain=is_certain)
+            case Chain(parts):
+                status: bool | None = True
+                for operator, part in parts:
+                    if (operator == "&&" and status is False) or (operator == "||" and status is True):
+                        continue
+                    is_known = not operator or status is not None
+                    status = self._follow(part, is_certain=is_certain and is_known)
+                return status
+            case Negation(of):
+                status = self._follow(of, is_certain=is_certain)
+                return None if status is None else not status
+            case Group(body):
+                return self.follow(body, is_certain=is_certain)
+            case Condition(branches):
+                return self._decide(branches, is_certain=is_certain)
+            case Choice(subject, choices):
+                return self._choose(subject, choices, is_certain=is_certain)
+            case Loop():
+                return self._repeat(statement, is_certain=is_certain)
+            case Function(name, inner):
+                self._functions[name] = inner
+                return True
+            case _:
+                assert_never(statement)
+
+    def _decide(
+        self,
+        branches: Sequence[tuple[tuple[Statement, ...] | None, tuple[Statement, ...]]],
+        *,
+        is_certain: bool,
+    ) -> bool | None:
+        for condition, body in branches:
+            status = True if condition is None else self.follow(condition, is_certain=is_certain)
+            if status is False:
+                continue
+            is_certain = is_certain and status is True
+            result = self.follow(body, is_certain=is_certain)
+            if status is True:
+                return result
+        return None
+
+    def _choose(
+        self, subject: Word, choices: Sequence[tuple[tuple[Word, ...], tuple[Statement, ...]]], *, is_certain: bool
+    ) -> bool | None:
+        value = self._text(subject)
+        for patterns, body in choices:
+            wanted = [self._text(pattern) for pattern in patterns]
+            if value is None or None in wanted:
+                self.follow(body, is_certain=False)
+            elif any(fnmatch.fnmatchcase(value, pattern) for pattern in wanted if pattern is not None):
+                return self.follow(body, is_certain=is_certain)
+        return None
+
+    def _repeat(self, loop: Loop, *, is_certain: bool) -> bool | None:
+        if not loop.name:
+            self.follow(loop.body, is_certain=False)
+            return None
+        values = [value for word in loop.words for value in self._values(word)]
+        if any(_is_unresolved(value) for value in values):
+            self._assign(loop.name, "$")
+            self.follow(loop.body, is_certain=False)
+            return None
+        for value in values:
+            self._variables[loop.name] = value
+            self.follow(loop.body, is_certain=is_certain)
+        return True
+
+    def _values(self, word: Word) -> list[str]:
+        """Of a word of `for`: what a pattern in the last name of a path matches."""
+        found: list[str] = []
+        for value in self._expand(word):
+            folder, _, pattern = value.rpartition("/")
+            if word.is_plain and folder and re.search(r"[*?\[]", pattern) and not re.search(r"[*?\[$`]", folder):
+                names = self._system.names(folder)
+                found += [f"{folder}/{name}" for name in fnmatch.filter(names, pattern) if name[:1] != "."] or [value]
+            else:
+                found.append(value)
+        return found
+
+    def _command(self, words: Sequence[Word], *, is_certain: bool) -> bool | None:
+        words = list(words)
+        while words and (found := _ASSIGNMENT.fullmatch(words[0].text)) is not None:
+            # Of one command alone it would be; that is told apart by what follows.
+            value = self._expand(Word(found[2], is_plain=False), is_guessed=False)[0]
+            if len(words) == 1:
+                self._assign(found[1], value)
+                return True
+            del words[0]
+        is_test = bool(words) and words[0].text in {"[", "[[", "test"}
+        expanded = [text for word in words for text in self._expand(word, is_guessed=not is_test)]
+        if expanded[:2] == ["chroot", ""]:
+            # On a system that is being made the root of another one is that of this one.
+            del expanded[:2]
+        if not expanded:
+            return True
+        command, arguments = expanded[0], expanded[1:]
+        status, is_known = self._builtin(command, arguments, is_certain=is_certain)
+        if is_known:
+            return status
+        name = command.rpartition("/")[2]
+        if name in HARMLESS:
+            return None
         try:
-            is_done = not words or _do(words[0].rpartition("/")[2], words[1:], system, accounts, effects)
+            is_done = self._do(name, arguments)
         except (ValueError, IndexError, KeyError):
             is_done = False
-        if not is_done and name not in _KNOWN_WHOLE:
-            effects.unknown.setdefault(name, []).append(shlex.join(words))
+        if not is_done:
+            self.tell(shlex.join(_restore(text) for text in expanded))
+        return True if is_done else None
+
+    def _do(self, name: str, arguments: list[str]) -> bool:
+        if name == "update-alternatives":
+            if "--install" not in arguments:
+                return True
+            found = parse_install(arguments)
+            if found is not None:
+                self._effects.alternatives.append(found)
+            return found is not None
+        if any(map(_is_unresolved, arguments)):
+            return False
+        return perform(name, list(map(_restore, arguments)), self._system, self._accounts)
+
+    def _builtin(self, command: str, arguments: list[str], *, is_certain: bool) -> tuple[bool | None, bool]:
+        """The status of what the shell does itself, and whether it is such."""
+        if command in self._functions:
+            return self._call(command, arguments, is_certain=is_certain), True
+        match command:
+            case ":" | "true":
+                return True, True
+            case "false":
+                return False, True
+            case "[" | "[[" | "test":
+                return self._test(arguments[: -1 if command != "test" else None]), True
+            case "exit":
+                if is_certain:
+                    raise _End
+            case "return":
+                if is_certain:
+                    raise _Return
+            case "shift":
+                self._arguments = self._arguments[1:]
+            case "." | "source":
+                self._include(arguments, is_certain=is_certain)
+            case "command" | "which" | "type":
+                return self._find_program(arguments), True
+            case "dpkg" if arguments[:1] == ["--compare-versions"] and len(arguments) == 4 and not arguments[1]:
+                # Nothing was installed before: dpkg(1), "--compare-versions".
+                return arguments[2] in {"lt", "le", "<", "<<", "<=", "gt-nl", "ge-nl"}, True
+            case _ if command in _DECLARE:
+                for argument in arguments:
+                    if found := _ASSIGNMENT.fullmatch(argument):
+                        self._assign(found[1], found[2])
+            case _:
+                return None, False
+        return None, True
+
+    def _assign(self, name: str, value: str) -> None:
+        old = self._variables.pop(name, None)
+        if not _is_unresolved(value):
+            self._guesses.pop(name, None)
+            self._variables[name] = value
+        elif old is not None:
+            # What a command prints is not known. Where the script has said it otherwise before, that is believed, but
+            # nothing is decided by it.
+            self._guesses[name] = old
+
+    def _call(self, name: str, arguments: list[str], *, is_certain: bool) -> bool | None:
+        if self._depth >= _DEEPEST:
+            return None
+        before = self._arguments
+        self._arguments, self._depth = tuple(arguments), self._depth + 1
+        try:
+            return self._follow(self._functions[name], is_certain=is_certain)
+        except _Return:
+            return None
+        finally:
+            self._arguments, self._depth = before, self._depth - 1
+
+    def _include(self, arguments: list[str], *, is_certain: bool) -> None:
+        """What another file says, where a package brings it."""
+        path = arguments[0] if arguments else ""
+        if _is_unresolved(path) or path.startswith(_OF_DEBCONF) or not self._system.is_new(path):
+            return
+        content = self._system.read(path)
+        if len(content) > _MOST_BYTES or self._depth >= _DEEPEST:
+            return
+        try:
+            body = parse_script(content.decode(errors="replace"))
+        except NotUnderstood:
+            return
+        self._depth += 1
+        try:
+            self.follow(body, is_certain=is_certain)
+        finally:
+            self._depth -= 1
+
+    def _find_program(self, arguments: list[str]) -> bool | None:
+        names = [argument for argument in arguments if not argument.startswith("-")]
+        if len(names) != 1 or _is_unresolved(names[0]):
+            return None
+        if names[0].startswith("/"):
+            return self._system.exists(names[0])
+        return names[0] in self._functions or any(self._system.exists(f"{folder}/{names[0]}") for folder in _FOLDERS)
+
+    def _test(self, words: list[str]) -> bool | None:
+        """The status of `test` (POSIX, XCU, "test")."""
+        for operator in ("-o", "-a"):
+            if operator in words[1:-1]:
+                at = words.index(operator, 1)
+                results = self._test(words[:at]), self._test(words[at + 1 :])
+                decisive = operator == "-o"
+                if decisive in results:
+                    return decisive
+                return None if None in results else not decisive
+        if any(map(_is_unresolved, words)):
+            return None
+        match words:
+            case ["!", *rest]:
+                result = self._test(rest)
+                return None if result is None else not result
+            case ["-n", text] | [text]:
+                return bool(text)
+            case ["-z", text]:
+                return not text
+            case [operator, path] if operator in {"-e", "-f", "-d", "-L", "-h", "-x", "-r", "-w", "-s"}:
+                return self._test_file(operator, path)
+            case [left, "=" | "==", right]:
+                return left == right
+            case [left, "!=", right]:
+                return left != right
+            case []:
+                return False
+            case _:
+                return None
+
+    def _test_file(self, operator: str, path: str) -> bool | None:
+        if not path.startswith("/"):
+            return None if path else False
+        system = self._system
+        if operator in {"-L", "-h"}:
+            found = system.lookup(path)
+            return found is not None and found.type is EntryType.SYMLINK
+        if not system.exists(path):
+            return False
+        if operator == "-d":
+            return system.is_directory(path)
+        if operator == "-f":
+            return not system.is_directory(path)
+        return None if operator == "-s" else True
+
+    def _text(self, word: Word) -> str | None:
+        """A word as one text, None where that is not known."""
+        text = self._substitute(word.text)
+        return None if _is_unresolved(text) else _restore(text)
+
+    def _expand(self, word: Word, *, is_guessed: bool = True) -> list[str]:
+        if word.text == "$@":
+            return list(self._arguments)
+        text = self._substitute(word.text, is_guessed=is_guessed)
+        if word.is_plain and "$" in word.text and not _is_unresolved(text):
+            return text.split()
+        return [text]
+
+    def _substitute(self, text: str, *, is_guessed: bool = False) -> str:
+        def replace(found: re.Match[str]) -> str:
+            name = found["braced"] or found["name"] or found["special"]
+            if name.isdigit() and name != "0":
+                at = int(name) - 1
+                value: str | None = self._arguments[at] if at < len(self._arguments) else ""
+            elif name == "#":
+                value = str(len(self._arguments))
+            elif name in {"@", "*"}:
+                value = " ".join(self._arguments)
+            else:
+                value = self._variables.get(name)
+                if value is None and is_guessed:
+                    value = self._guesses.get(name)
+            if found["kind"] == "-" and not value:
+                return found["other"]
+            if found["kind"] == "+" and value is not None:
+                return found["other"] if value else ""
+            return found[0] if value is None else value
+
+        return _VARIABLE.sub(replace, text) if "$" in text else text
 
 
-def _do(command: str, words: list[str], system: System, accounts: Accounts, effects: Effects) -> bool:
-    """Whether the command is understood, and done."""
-    if command in _HARMLESS or command.startswith("#") or not command:
-        return True
-    if command == "update-alternatives":
-        found = parse_install(words)
-        if found is not None:
-            effects.alternatives.append(found)
-        return True
-    action = _ACTIONS.get(command)
-    if action is None:
-        return False
-    if any("$" in word or "`" in word for word in words):
-        return False
-    action(words, system, accounts)
-    return True
+def _is_unresolved(text: str) -> bool:
+    return "$" in text or "`" in text
 
 
-def _options(words: list[str], valued: str) -> tuple[dict[str, str], list[str]]:
-    """Options, those named in `valued` with their values, and what else there is."""
-    takes = set(valued.split())
-    options: dict[str, str] = {}
-    rest: list[str] = []
-    pending = list(words)
-    while pending:
-        word = pending.pop(0)
-        if word == "--":
-            rest += pending
-            break
-        name, equals, value = word.partition("=")
-        if not word.startswith("-") or word == "-":
-            rest.append(word)
-        elif name in takes:
-            options[name] = value if equals else pending.pop(0)
-        else:
-            options[name] = value
-    return options, rest
-
-
-def _adduser(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001 - all take the same
-    valued = "--home --uid --gid --shell --gecos --comment --ingroup --firstuid --lastuid --conf -h -u -g -s"
-    options, rest = _options(words, valued)
-    if len(rest) == 2:
-        accounts.add_member(*rest)
-        return
-    if "--group" in options and "--system" in options and not {"--home", "--ingroup"} & options.keys() and not rest:
-        return
-    shell = options.get("--shell") or ("/usr/sbin/nologin" if "--system" in options else "/bin/bash")
-    home = options.get("--home") or "/nonexistent"
-    accounts.add_user(
-        SystemUser(
-            name=rest[0],
-            uid=int(options["--uid"]) if "--uid" in options else None,
-            gid=int(options["--gid"]) if options.get("--gid", "").isdigit() else None,
-            group=options.get("--ingroup")
-            or (options.get("--gid") if not options.get("--gid", "0").isdigit() else None),
-            has_group="--group" in options,
-            home=home,
-            shell=shell,
-            comment=options.get("--gecos") or options.get("--comment") or "",
-            makes_home="--no-create-home" not in options and home not in {"/nonexistent", "/"},
-        )
-    )
-
-
-def _addgroup(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
-    options, rest = _options(words, "--gid -g")
-    if len(rest) == 2:
-        accounts.add_member(*rest)
-        return
-    number = options.get("--gid") or options.get("-g")
-    accounts.add_group(rest[0], int(number) if number else None)
-
-
-def _useradd(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
-    valued = "-c --comment -d --home-dir --home -g --gid -G --groups -s --shell -u --uid -K -p -e -f -b"
-    options, rest = _options(words, valued)
-    uid = options.get("-u") or options.get("--uid")
-    group = options.get("-g") or options.get("--gid")
-    accounts.add_user(
-        SystemUser(
-            name=rest[0],
-            uid=int(uid) if uid else None,
-            gid=int(group) if group and group.isdigit() else None,
-            group=group if group and not group.isdigit() else None,
-            has_group=group is None and "-N" not in options,
-            home=options.get("-d") or options.get("--home-dir") or options.get("--home") or f"/home/{rest[0]}",
-            shell=options.get("-s") or options.get("--shell") or "/bin/sh",
-            comment=options.get("-c") or options.get("--comment") or "",
-            makes_home=bool({"-m", "--create-home"} & options.keys()),
-        )
-    )
-
-
-def _mkdir(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
-    options, rest = _options(words, "-m --mode")
-    mode = options.get("-m") or options.get("--mode") or "755"
-    for path in rest:
-        system.make_directory(path, mode=int(mode, 8))
-
-
-def _install(words: list[str], system: System, accounts: Accounts) -> None:
-    options, rest = _options(words, "-m --mode -o --owner -g --group")
-    if not {"-d", "--directory"} & options.keys():
-        raise ValueError("a copy")
-    mode = int(options.get("-m") or options.get("--mode") or "755", 8)
-    uid = accounts.uid_of(options.get("-o") or options.get("--owner") or "0")
-    gid = accounts.gid_of(options.get("-g") or options.get("--group") or "0")
-    for path in rest:
-        system.make_directory(path)
-        system.change(path, mode=mode, uid=uid or 0, gid=gid or 0)
-
-
-def _chmod(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
-    options, (mode, *paths) = _options(words, "")
-    bits = int(mode, 8)
-    for path in paths:
-        for item in system.walk(path) if "-R" in options else (path,):
-            system.change(item, mode=bits)
-
-
-def _chown(words: list[str], system: System, accounts: Accounts) -> None:
-    options, (owner, *paths) = _options(words, "")
-    user, _, group = owner.replace(".", ":", 1).partition(":") if ":" not in owner else owner.partition(":")
-    uid = accounts.uid_of(user) if user else None
-    gid = accounts.gid_of(group) if group else None
-    if (user and uid is None) or (group and gid is None):
-        raise ValueError(owner)
-    for path in paths:
-        for item in system.walk(path) if "-R" in options else (path,):
-            system.change(item, uid=uid, gid=gid)
-
-
-def _chgrp(words: list[str], system: System, accounts: Accounts) -> None:
-    options, (group, *paths) = _options(words, "")
-    _chown([*(["-R"] if "-R" in options else []), f":{group}", *paths], system, accounts)
-
-
-def _ln(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
-    options, (target, path) = _options(words, "")
-    letters = "".join(name.lstrip("-") for name in options)
-    if "s" not in letters:
-        raise ValueError("a hardlink")
-    if path.endswith("/"):
-        path += target.rpartition("/")[2]
-    # Scripts ask first whether there is something; a link that is a directory's would get another one inside.
-    if system.lookup(path) is None or ("f" in letters and not system.is_directory(path)):
-        system.link(path, target)
-
-
-def _cp(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
-    _, (source, target) = _options(words, "--sum-file --three-way-merge -S --state-dir -s")
-    found = system.lookup(system.follow(source))
-    if not isinstance(found, Entry) or found.type is not EntryType.FILE:
-        # What is not there, as far as these packages go, is left out by them too.
-        return
-    if system.is_directory(target):
-        target = f"{target.rstrip('/')}/{source.rpartition('/')[2]}"
-    if not system.exists(target):
-        system.put(replace(found, path=target.strip("/")))
-
-
-def _touch(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
-    _, paths = _options(words, "-r -d -t")
-    for path in paths:
-        if not system.exists(path) and system.is_directory(path.rpartition("/")[0] or "/"):
-            system.write(path, b"")
-
-
-def _statoverride(words: list[str], system: System, accounts: Accounts) -> None:
-    _, rest = _options(words, "")
-    if "--add" not in words or "--list" in words:
-        return
-    user, group, mode, path = rest
-    _chown([f"{user}:{group}", path], system, accounts)
-    system.change(path, mode=int(mode, 8))
-
-
-def _nothing(words: list[str], system: System, accounts: Accounts) -> None:
-    """Concerns what a new system has not."""
-
-
-_ACTIONS: Final[Mapping[str, Callable[[list[str], System, Accounts], None]]] = {
-    "adduser": _adduser,
-    "addgroup": _addgroup,
-    "useradd": _useradd,
-    "groupadd": _addgroup,
-    "usermod": _nothing,
-    "mkdir": _mkdir,
-    "install": _install,
-    "chmod": _chmod,
-    "chown": _chown,
-    "chgrp": _chgrp,
-    "ln": _ln,
-    "cp": _cp,
-    "ucf": _cp,
-    "touch": _touch,
-    "dpkg-statoverride": _statoverride,
-}
+def _restore(text: str) -> str:
+    return text.replace(LITERAL, "$")

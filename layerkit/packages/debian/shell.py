@@ -1,221 +1,424 @@
-"""Shell: the simple commands of a maintainer script in their order, as far as they are known without running it.
+"""Shell scripts as trees: commands, what they depend upon, loops and functions. Nothing is run here.
 
-Functions are told where they are called, loops over known words once for each, and variables whose value stands in the
-script are filled in; what cannot be known stays as it is written, with its `$`. Conditions are not decided: what a
-script does to make sure of something is told. Source: POSIX.1-2017, "Shell Command Language"; dash(1).
+As much of the shell's grammar as maintainer scripts have; what is not understood is told as the text that it is.
+Source: POSIX, XCU 2 "Shell Command Language"; dash(1). Pure.
 """
 
-import re
-import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
 
-_HEREDOC: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
-_ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
-_VARIABLE: Final = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*|[1-9])\}|([A-Za-z_][A-Za-z0-9_]*|[1-9]))")
-_FUNCTION: Final = re.compile(r"^\s*(?:function\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*\(\)")
-_OPERATORS: Final = frozenset({";", "&&", "||", "|", "&", ";;", "(", ")"})
-_SKIPPED: Final = frozenset({"if", "then", "else", "elif", "fi", "do", "!", "esac", "time"})
-_DECLARING: Final = frozenset({"local", "export", "readonly"})
-_OPENS: Final = {"{": "}", "for": "done", "while": "done", "until": "done"}
-_CLOSES: Final = frozenset(_OPENS.values())
-_DEEPEST: Final = 16
-"""Calls and loops inside each other."""
-_LONGEST: Final = 200
-"""Lines of one quoted text."""
-_MOST: Final = 10_000
-"""Commands of one script."""
-_BETWEEN_WORDS: Final = frozenset({"", " ", "\t", "\n", ";", "(", "&", "|"})
-_LIST: Final = "\0"
-"""Before the words of a variable that is not quoted: they may be several."""
+LITERAL: Final = "\ue000"
+"""Stands for a `$` or a backquote that means itself."""
 
-
-@dataclass(slots=True)
-class _Block:
-    """What stands between two markers, and what opened it: `["for", NAME, "in", WORD...]`, `["{"]`, `["while"]`."""
-
-    opening: list[str] = field(default_factory=list)
-    body: "list[list[str] | _Block]" = field(default_factory=list)
-    function: str | None = None
+_OPERATORS: Final = (
+    "&&",
+    "||",
+    ";;",
+    "<<-",
+    "<<",
+    ">>",
+    ">&",
+    "<&",
+    "<>",
+    ">|",
+    "&",
+    "|",
+    ";",
+    "(",
+    ")",
+    "<",
+    ">",
+    "\n",
+)
+_REDIRECTIONS: Final = frozenset({"<", ">", ">>", ">&", "<&", "<>", ">|", "<<", "<<-"})
+_ENDS: Final = frozenset({"then", "elif", "else", "fi", "do", "done", "esac", "}"})
+_DEEPEST: Final = 50
+_MOST_TOKENS: Final = 100_000
 
 
-def iter_commands(text: str, arguments: Sequence[str] = ()) -> Iterator[list[str]]:
-    """Each command with its arguments, without redirections, as of a script that is called with `arguments`."""
-    functions: dict[str, _Block] = {}
-    script = _parse(text, functions)
-    for count, words in enumerate(_walk(script, functions, {"DPKG_ROOT": ""}, arguments, 0)):
-        if count == _MOST:
-            return
-        yield words
+class Word(NamedTuple):
+    """`is_plain` is one without quotes, whose variables make several words."""
+
+    text: str
+    is_plain: bool
 
 
-def _walk(
-    block: _Block, functions: dict[str, _Block], variables: dict[str, str], arguments: Sequence[str], depth: int
-) -> Iterator[list[str]]:
-    for item in block.body if depth < _DEEPEST else ():
-        if isinstance(item, _Block):
-            if item.opening[0] != "for" or len(item.opening) < 2:
-                yield from _walk(item, functions, variables, arguments, depth + 1)
-                continue
-            for value in _expand_all(item.opening[3:], variables, arguments):
-                yield from _walk(item, functions, {**variables, item.opening[1]: value}, arguments, depth + 1)
-            continue
-        assigned = item[1:] if item[0] in _DECLARING else item
-        found = [_ASSIGNMENT.fullmatch(word) for word in assigned]
-        if found and found[0] is not None:
-            # Before a command they are of that command alone, and it is left out: it is nothing that packages do.
-            for each in found if all(found) else ():
-                assert each is not None  # noqa: S101 - all of them
-                # What a command prints is not known. Where the script has said it otherwise before, that is believed.
-                if not each[2].endswith("$") and "`" not in each[2]:
-                    variables[each[1]] = _expand(each[2].replace(_LIST, ""), variables, arguments)
-            continue
-        words = _expand_all(item, variables, arguments)
-        if words and words[0] in functions:
-            yield from _walk(functions[words[0]], functions, variables, words[1:], depth + 1)
-        elif words:
-            yield words
+class Operator(NamedTuple):
+    text: str
 
 
-def _expand_all(words: Sequence[str], variables: dict[str, str], arguments: Sequence[str]) -> list[str]:
-    expanded: list[str] = []
-    for word in words:
-        bare = word.removeprefix(_LIST)
-        if bare in {"$@", "$*"}:
-            expanded += arguments
-            continue
-        value = _expand(bare, variables, arguments)
-        # One that is empty and not quoted is no argument, and one with spaces is several.
-        expanded += value.split() if word.startswith(_LIST) and value != bare else [value]
-    return expanded
+Token: TypeAlias = Word | Operator
 
 
-def _expand(word: str, variables: dict[str, str], arguments: Sequence[str]) -> str:
-    def value(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        if name.isdigit():
-            return arguments[int(name) - 1] if int(name) <= len(arguments) else ""
-        return variables.get(name, found[0])
-
-    return _VARIABLE.sub(value, word)
+@dataclass(frozen=True, slots=True)
+class Command:
+    words: tuple[Word, ...]
 
 
-def _parse(text: str, functions: dict[str, _Block]) -> _Block:
-    script = _Block()
-    opened = [script]
-    name: str | None = None
-    for line in _logical_lines(text):
-        named = _FUNCTION.match(line)
-        if named:
-            name = named[1]
-            line = line[named.end() :]  # noqa: PLW2901 - what is left of it is a statement
-        elif line.startswith("}"):
-            # The end of a function; whatever was not understood inside ends with it.
-            del opened[1:]
-            continue
-        for words in _split(line):
-            if words[0] in _OPENS:
-                block = _Block(words, function=name if words[0] == "{" else None)
-                if block.function is not None:
-                    functions[block.function] = block
-                else:
-                    opened[-1].body.append(block)
-                opened.append(block)
-            elif words[0] in _CLOSES:
-                if len(opened) > 1 and _OPENS[opened[-1].opening[0]] == words[0]:
-                    opened.pop()
-            else:
-                opened[-1].body.append(words)
-            name = None
-    return script
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """`parts` are joined by `&&` and `||`: each with the operator before it, "" for the first."""
+
+    parts: "tuple[tuple[str, Statement], ...]"
 
 
-def _logical_lines(text: str) -> Iterator[str]:
-    """Lines without comments, of which several are one where a quoted text goes over them; what commands read as their
-    input is left out."""
-    lines = iter(text.replace("\\\n", " ").split("\n"))
-    for line in lines:
-        parts = [line]
-        read, is_open = _read_line(line)
-        for _, more in zip(range(_LONGEST if is_open else 0), lines, strict=False):
-            parts.append(more)
-            read, is_open = _read_line("\n".join(parts))
-            if not is_open:
-                break
-        found = _HEREDOC.search(read)
-        if found:
-            for inner in lines:
-                if inner.strip() == found[2]:
-                    break
-            read = read[: found.start()] + read[found.end() :]
-        if read.strip():
-            yield read
+@dataclass(frozen=True, slots=True)
+class Negation:
+    of: "Statement"
 
 
-def _read_line(line: str) -> tuple[str, bool]:
-    """The line without its comment, each variable that begins a word and is not quoted marked; and whether a quoted
-    text goes on in the next line."""
-    quote = ""
-    read: list[str] = []
-    for at, character in enumerate(line):
-        before = line[at - 1 : at]
-        if character in "'\"" and quote in {"", character} and (before != "\\" or quote == "'"):
-            quote = "" if quote else character
-        if not quote and before in _BETWEEN_WORDS:
-            if character == "#":
-                break
-            if character == "$":
-                read.append(_LIST)
-        read.append(character)
-    return "".join(read), bool(quote)
+@dataclass(frozen=True, slots=True)
+class Group:
+    """In braces or parentheses, or in a pipe, whose status is that of its last."""
+
+    body: "tuple[Statement, ...]"
 
 
-def _split(line: str) -> Iterator[list[str]]:
-    """The commands of a line, and the words that open and close blocks as commands of their own."""
-    try:
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|()<>")
-        lexer.commenters = ""
-        lexer.wordchars += f"#$@%+,:=^!?*[]{{}}{_LIST}"
-        tokens = list(lexer)
-    except ValueError:
-        yield [line.strip()]
-        return
-    yield from _part(tokens)
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`branches` are what has to hold and what is done then; the last may be without a condition."""
+
+    branches: "tuple[tuple[tuple[Statement, ...] | None, tuple[Statement, ...]], ...]"
 
 
-def _part(tokens: list[str]) -> Iterator[list[str]]:
-    words: list[str] = []
-    skip = False
-    for n, token in enumerate([*tokens, ";"]):
-        if skip:
-            skip = False
-        elif token and set(token) <= set("<>&|") and ("<" in token or ">" in token):
-            # A redirection: its target is no argument, and a number before it neither.
-            if words and words[-1].isdigit():
-                words.pop()
-            skip = True
-        elif token in _OPERATORS or (token and set(token) <= set(";&|()")):
-            if words and not (token in {")", "|"} and _is_pattern(tokens, n)):
-                yield words
-            words = []
-        elif not words and token in _SKIPPED:
-            continue
-        elif not words and (token in {"{", "while", "until"} or token in _CLOSES):
-            yield [token]
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`case`: patterns, and what is done where one of them matches."""
+
+    subject: Word
+    branches: "tuple[tuple[tuple[Word, ...], tuple[Statement, ...]], ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`for` with its words; `while` and `until` have no name, and their condition is a part of the body."""
+
+    name: str
+    words: tuple[Word, ...]
+    body: "tuple[Statement, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    name: str
+    body: "Statement"
+
+
+Statement: TypeAlias = Command | Chain | Negation | Group | Condition | Choice | Loop | Function
+
+
+class NotUnderstood(ValueError):
+    """What is no script, or not as far as it is understood here."""
+
+
+def parse_script(text: str) -> tuple[Statement, ...]:
+    """Raises NotUnderstood."""
+    parser = _Parser(_tokenize(text))
+    body = parser.parse_list(())
+    if parser.peek() is not None:
+        raise NotUnderstood(f"`{_show(parser.peek())}` has no beginning")
+    return body
+
+
+def _tokenize(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    ends: list[tuple[str, bool]] = []
+    at = 0
+    while at < len(text):
+        if len(tokens) > _MOST_TOKENS:
+            raise NotUnderstood("the script is too long")
+        character = text[at]
+        if character in " \t\r":
+            at += 1
+        elif text.startswith("\\\n", at):
+            at += 2
+        elif character == "#":
+            at = _find(text, "\n", at)
+        elif operator := next((each for each in _OPERATORS if text.startswith(each, at)), None):
+            at += len(operator)
+            tokens.append(Operator(operator))
+            if operator == "\n" and ends:
+                for end, is_indented in ends:
+                    at = _skip_document(text, at, end, is_indented=is_indented)
+                ends.clear()
         else:
-            words.append(token)
+            word, at = _read_word(text, at)
+            if tokens and tokens[-1] in {Operator("<<"), Operator("<<-")}:
+                ends.append((word.text.replace(LITERAL, "$"), tokens[-1] == Operator("<<-")))
+            tokens.append(word)
+    return tokens
 
 
-def _is_pattern(tokens: Sequence[str], at: int) -> bool:
-    """Whether a `)` or `|` ends a pattern of `case`."""
-    opened = 0
-    for token in reversed(tokens[:at]):
-        if token in {")", ";;"}:
+def _find(text: str, what: str, at: int) -> int:
+    found = text.find(what, at)
+    return len(text) if found < 0 else found
+
+
+def _skip_document(text: str, at: int, end: str, *, is_indented: bool) -> int:
+    while at < len(text):
+        stop = _find(text, "\n", at)
+        line = text[at:stop]
+        at = stop + 1
+        if (line.lstrip("\t") if is_indented else line) == end:
             break
-        if token == "(":  # noqa: S105
-            opened += 1
-    if opened:
-        return False
-    following = (token for token in tokens[at:] if token in _OPERATORS and token != "|")  # noqa: S105
-    return next(following, "") == ")"
+    return at
+
+
+def _read_word(text: str, at: int) -> tuple[Word, int]:
+    parts: list[str] = []
+    is_plain = True
+    while at < len(text):
+        character = text[at]
+        if character in " \t\r\n;&|()<>":
+            break
+        if character == "'":
+            stop = _find(text, "'", at + 1)
+            parts.append(text[at + 1 : stop].replace("$", LITERAL).replace("`", LITERAL))
+            at, is_plain = stop + 1, False
+        elif character == '"':
+            at, is_plain = _read_quoted(text, at + 1, parts), False
+        elif character == "\\":
+            parts.append(text[at + 1 : at + 2].replace("$", LITERAL).replace("\n", ""))
+            at += 2
+        else:
+            at = _read_plain(text, at, parts)
+    return Word("".join(parts), is_plain), at
+
+
+def _read_quoted(text: str, at: int, parts: list[str]) -> int:
+    while at < len(text) and text[at] != '"':
+        if text[at] == "\\" and text[at + 1 : at + 2] in {"$", "`", '"', "\\", "\n"}:
+            parts.append(text[at + 1].replace("$", LITERAL).replace("`", LITERAL).replace("\n", ""))
+            at += 2
+        else:
+            at = _read_plain(text, at, parts)
+    return at + 1
+
+
+def _read_plain(text: str, at: int, parts: list[str]) -> int:
+    """One character, or a substitution as a whole."""
+    stop = at + 1
+    if text.startswith("$(", at):
+        stop = _close(text, at + 1, "(", ")")
+    elif text.startswith("${", at):
+        stop = _close(text, at + 1, "{", "}")
+    elif text[at] == "`":
+        stop = _find(text, "`", at + 1) + 1
+    parts.append(text[at:stop])
+    return stop
+
+
+def _close(text: str, at: int, begin: str, end: str) -> int:
+    """After what closes the bracket at `at`; quotes within are passed over."""
+    depth = 0
+    while at < len(text):
+        character = text[at]
+        if character == "\\":
+            at += 1
+        elif character == "'":
+            at = _find(text, "'", at + 1)
+        elif character == begin:
+            depth += 1
+        elif character == end:
+            depth -= 1
+            if not depth:
+                return at + 1
+        at += 1
+    return at
+
+
+class _Parser:
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self._depth = 0
+
+    def peek(self) -> Token | None:
+        return self._tokens[self._at] if self._at < len(self._tokens) else None
+
+    def parse_list(self, ends: Sequence[str]) -> tuple[Statement, ...]:
+        """Statements up to one of the words or operators `ends`, which is left."""
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise NotUnderstood("the script is nested too deep")
+        found: list[Statement] = []
+        while (token := self.peek()) is not None and not (
+            token.text in ends and (isinstance(token, Operator) or token.is_plain)
+        ):
+            if isinstance(token, Operator) and token.text in {";", "\n", "&"}:
+                self._at += 1
+            elif isinstance(token, Operator) and token.text in {")", ";;", "&&", "||", "|"}:
+                break
+            else:
+                found.append(self._parse_chain())
+        self._depth -= 1
+        return tuple(found)
+
+    def _parse_chain(self) -> Statement:
+        parts = [("", self._parse_pipe())]
+        while (operator := self._take("&&", "||")) is not None:
+            self._skip_lines()
+            parts.append((operator, self._parse_pipe()))
+        return parts[0][1] if len(parts) == 1 else Chain(tuple(parts))
+
+    def _parse_pipe(self) -> Statement:
+        is_negated = self._take_word("!")
+        parts = [self._parse_command()]
+        while self._take("|") is not None:
+            self._skip_lines()
+            parts.append(self._parse_command())
+        statement = parts[0] if len(parts) == 1 else Group(tuple(parts))
+        return Negation(statement) if is_negated else statement
+
+    def _parse_command(self) -> Statement:
+        token = self.peek()
+        if token is None:
+            raise NotUnderstood("the script ends early")
+        if isinstance(token, Operator):
+            if self._take("(") is not None:
+                body = self.parse_list((")",))
+                self._expect(")")
+                return self._with_redirections(Group(body))
+            if token.text not in _REDIRECTIONS:
+                raise NotUnderstood(f"`{_show(token)}` stands where a command would begin")
+        elif token.is_plain:
+            match token.text:
+                case "{":
+                    self._at += 1
+                    body = self.parse_list(("}",))
+                    self._expect("}")
+                    return self._with_redirections(Group(body))
+                case "if":
+                    return self._with_redirections(self._parse_condition())
+                case "case":
+                    return self._with_redirections(self._parse_choice())
+                case "for":
+                    return self._with_redirections(self._parse_for())
+                case "while" | "until":
+                    self._at += 1
+                    head = self.parse_list(("do",))
+                    return self._with_redirections(Loop("", (), (*head, *self._parse_body())))
+                case "function":
+                    self._at += 1
+                case word if word in _ENDS:
+                    raise NotUnderstood(f"`{word}` has no beginning")
+            if self._tokens[self._at + 1 : self._at + 3] == [Operator("("), Operator(")")]:
+                name = self._next_word().text
+                self._at += 2
+                self._skip_lines()
+                return Function(name, self._parse_command())
+        return self._parse_simple()
+
+    def _parse_simple(self) -> Command:
+        words: list[Word] = []
+        while (token := self.peek()) is not None:
+            if isinstance(token, Word):
+                following = self._tokens[self._at + 1 : self._at + 2]
+                is_number = token.is_plain and token.text.isdigit() and following and following[0].text in _REDIRECTIONS
+                if not (is_number and isinstance(following[0], Operator)):
+                    words.append(token)
+                self._at += 1
+            elif token.text in _REDIRECTIONS:
+                self._at += 2
+            else:
+                break
+        return Command(tuple(words))
+
+    def _with_redirections(self, statement: Statement) -> Statement:
+        while isinstance(token := self.peek(), Operator | Word):
+            following = self._tokens[self._at + 1 : self._at + 2]
+            if isinstance(token, Operator) and token.text in _REDIRECTIONS:
+                self._at += 2
+            elif token.text.isdigit() and following and following[0].text in _REDIRECTIONS:
+                self._at += 1
+            else:
+                break
+        return statement
+
+    def _parse_condition(self) -> Condition:
+        branches: list[tuple[tuple[Statement, ...] | None, tuple[Statement, ...]]] = []
+        word = self._next_word().text
+        while word in {"if", "elif"}:
+            condition = self.parse_list(("then",))
+            self._expect("then")
+            branches.append((condition, self.parse_list(("elif", "else", "fi"))))
+            word = self._next_word().text
+        if word == "else":
+            branches.append((None, self.parse_list(("fi",))))
+            word = self._next_word().text
+        if word != "fi":
+            raise NotUnderstood("an `if` has no end")
+        return Condition(tuple(branches))
+
+    def _parse_choice(self) -> Choice:
+        self._at += 1
+        subject = self._next_word()
+        self._skip_lines()
+        self._expect("in")
+        self._skip_lines()
+        branches: list[tuple[tuple[Word, ...], tuple[Statement, ...]]] = []
+        while not self._take_word("esac"):
+            self._take("(")
+            patterns = [self._next_word()]
+            while self._take("|") is not None:
+                patterns.append(self._next_word())
+            self._expect(")")
+            branches.append((tuple(patterns), self.parse_list(("esac",))))
+            self._take(";;")
+            self._skip_lines()
+        return Choice(subject, tuple(branches))
+
+    def _parse_for(self) -> Loop:
+        self._at += 1
+        name = self._next_word().text
+        self._skip_lines()
+        words: list[Word] = []
+        if self._take_word("in"):
+            while isinstance(self.peek(), Word):
+                words.append(self._next_word())
+        while self._take(";", "\n") is not None:
+            pass
+        return Loop(name, tuple(words), self._parse_body())
+
+    def _parse_body(self) -> tuple[Statement, ...]:
+        self._expect("do")
+        body = self.parse_list(("done",))
+        self._expect("done")
+        return body
+
+    def _take(self, *operators: str) -> str | None:
+        token = self.peek()
+        if isinstance(token, Operator) and token.text in operators:
+            self._at += 1
+            return token.text
+        return None
+
+    def _take_word(self, text: str) -> bool:
+        token = self.peek()
+        is_there = isinstance(token, Word) and token.is_plain and token.text == text
+        self._at += is_there
+        return is_there
+
+    def _next_word(self) -> Word:
+        token = self.peek()
+        if not isinstance(token, Word):
+            raise NotUnderstood(f"expected a word, found `{_show(token)}`")
+        self._at += 1
+        return token
+
+    def _expect(self, text: str) -> None:
+        token = self.peek()
+        if token is None or token.text != text:
+            raise NotUnderstood(f"expected `{text}`, found `{_show(token)}`")
+        self._at += 1
+
+    def _skip_lines(self) -> None:
+        while self._take("\n") is not None:
+            pass
+
+
+def _show(token: Token | None) -> str:
+    if token is None:
+        return "the end"
+    return "the end of a line" if token.text == "\n" else token.text.replace(LITERAL, "$")

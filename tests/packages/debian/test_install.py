@@ -140,16 +140,83 @@ cp /usr/share/app/default /etc/default-app
         assert found["etc/app.conf"].link == "/usr/share/app/conf"
         assert found["etc/default-app"].size == 1
 
+    def test_functions_and_loops_are_followed(self, make: Make) -> None:
+        script = """#!/bin/sh
+make_one() {
+  local name=${1:-none}
+  mkdir -p "/var/lib/$name/$2"
+}
+FOLDERS="a b"
+for folder in $FOLDERS; do make_one app $folder; done
+for file in /usr/share/app/*.conf; do ln -s "$file" "/etc/${APP:-app}-conf"; done
+"""
+        found = by_path(put(make("a", {"usr/share/app/x.conf": b"", "usr/share/app/y": b""}, postinst=script)))
+        assert {"var/lib/app/a", "var/lib/app/b"} <= found.keys()
+        assert found["etc/app-conf"].link == "/usr/share/app/x.conf"
+
+    def test_what_was_said_before_is_believed_and_decides_nothing(self, make: Make) -> None:
+        script = """#!/bin/sh
+name=app
+name=$(look)
+mkdir /$name
+if [ "$name" = app ]; then touch /yes; else touch /no; fi
+"""
+        assert {"app", "yes", "no"} <= by_path(put(make("a", postinst=script))).keys()
+
+    def test_a_script_that_multiplies_itself_is_cut_short(self, make: Make) -> None:
+        calls = "".join(f"f{n}() {{ f{n + 1}; f{n + 1}; f{n + 1}; }}\n" for n in range(14))
+        installed = put(make("a", postinst=f"#!/bin/sh\n{calls}f14() {{ :; }}\nf0\n"))
+        assert installed.unknown == {"a": ("more than can be followed here",)}
+
+    @pytest.mark.parametrize(
+        ("statement", "is_done"),
+        [
+            ('if [ "$1" = configure ] && [ -z "$2" ]; then touch /x; fi', True),
+            ('if [ "$1" = upgrade ]; then touch /x; fi', False),
+            ('case "$1" in upgrade|remove) touch /x ;; esac', False),
+            ('case "$1" in conf*) touch /x ;; *) exit 1 ;; esac', True),
+            ('if dpkg --compare-versions "$2" lt-nl 2; then touch /x; fi', False),
+            ("if [ -d /run/systemd/system ]; then touch /x; else mkdir /y; fi", False),
+            ("test -e /usr/a && touch /x", True),
+            ("[ ! -e /usr/a -o -L /usr/a ] || touch /x", True),
+            ("if ! command -v no-such-program >/dev/null; then touch /x; fi", True),
+            ("exit 0\ntouch /x", False),
+            # What nobody knows is done.
+            ("if getent passwd app; then exit 0; fi; touch /x", True),
+            ('if [ -n "$(look)" ]; then touch /x; fi', True),
+            ('A=$(look); if [ "$A" = b ]; then touch /x; fi', True),
+        ],
+    )
+    def test_conditions_are_decided_where_that_can_be(self, make: Make, statement: str, is_done: bool) -> None:
+        installed = put(make("a", {"usr/a": b"a"}, postinst=f"#!/bin/sh\n{statement}\n"))
+        assert (("x" in by_path(installed)), installed.unknown) == (is_done, {})
+
+    def test_what_other_files_of_packages_define_is_known(self, make: Make) -> None:
+        library = make("lib", {"usr/share/lib/functions": b"make_it() { touch /$1; }\n"})
+        script = "#!/bin/sh\n. /usr/share/lib/functions\nmake_it x\n"
+        assert "x" in by_path(put(library, make("a", postinst=script)))
+
+    def test_scripts_are_followed_in_the_order_of_what_packages_need(self, make: Make) -> None:
+        one = make("a", {"usr/bin/a": b"#!"}, control="Depends: z\n", postinst="#!/bin/sh\nchown root:zed /usr/bin/a\n")
+        other = make("z", postinst="#!/bin/sh\naddgroup --system zed\n")
+        installed = put(one, other, base=Base(ACCOUNTS))
+        assert (by_path(installed)["usr/bin/a"].gid > 0, installed.unknown) == (True, {})
+
     @pytest.mark.parametrize(
         ("script", "unknown"),
         [
+            ("#!/bin/sh\nif a; then\n", "all of it, because expected a word, found `the end`"),
+            ("#!/bin/sh\nf() { f; }\nf\n", None),
+            ("#!/bin/sh\nmv /usr/a /usr/b\n", "mv /usr/a /usr/b"),
+            ("#!/bin/sh\nmv /none /usr/b\n", None),
             ("#!/bin/sh\nmake-it-work --now\n", "make-it-work --now"),
             ("#!/usr/bin/perl\nprint 1;\n", "#!/usr/bin/perl"),
             ("#!/bin/sh\nchown app $HERE\n", "chown app '$HERE'"),
         ],
     )
-    def test_what_is_not_understood_is_told(self, make: Make, script: str, unknown: str) -> None:
-        assert put(make("a", postinst=script), base=Base(ACCOUNTS)).unknown == {"a": (unknown,)}
+    def test_what_is_not_understood_is_told(self, make: Make, script: str, unknown: str | None) -> None:
+        installed = put(make("a", {"usr/a": b"a"}, postinst=script), base=Base(ACCOUNTS))
+        assert installed.unknown == ({"a": (unknown,)} if unknown else {})
 
     def test_what_concerns_a_running_system_is_passed_over(self, make: Make) -> None:
         script = """#!/bin/sh

@@ -1,54 +1,118 @@
-"""What a maintainer script says is told without running it: functions, loops, variables, quotes."""
-
-import re
+"""Shell scripts as trees (POSIX, XCU 2)."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from layerkit.packages.debian.shell import iter_commands
+from layerkit.packages.debian.shell import (
+    LITERAL,
+    Chain,
+    Choice,
+    Command,
+    Condition,
+    Function,
+    Group,
+    Loop,
+    Negation,
+    NotUnderstood,
+    Statement,
+    parse_script,
+)
+
+
+def texts(statement: Statement) -> list[str]:
+    """The words of a command."""
+    assert isinstance(statement, Command)
+    return [word.text for word in statement.words]
+
+
+def one(text: str) -> Statement:
+    (statement,) = parse_script(text)
+    return statement
 
 
 @pytest.mark.parametrize(
-    ("script", "commands"),
+    ("text", "words"),
     [
-        pytest.param("a b 'c d' # e\n\n# f 'g\nh\\\n  i\n", ["a b 'c d'", "h i"], id="words-and-comments"),
-        pytest.param("a >/dev/null 2>&1 || b; c && d | e\n", ["a", "b", "c", "d", "e"], id="operators"),
-        pytest.param("if [ -x /a ]; then\n  b\nelse c; fi\n", ["[ -x /a ]", "b", "c"], id="both-ways-of-a-condition"),
-        pytest.param("case $1 in\n  configure|x) a ;;\n  *) b ;;\nesac\n", ["case configure in", "a", "b"], id="case"),
-        pytest.param("x=/a\ny=${x}/b\na $y ${z} '$x'\n", ["a /a/b ${z} /a"], id="variables"),
-        pytest.param("x=$(b $1)\na $x\n", ["b configure", "a $x"], id="what-a-command-prints-is-not-known"),
-        pytest.param("x=1\nx=$(expr $x - 1)\na $x\n", ["expr 1 - 1", "a 1"], id="what-was-said-before-is-believed"),
-        pytest.param("x='1 2'\na $x\nb \"$x\"\n", ["a 1 2", "b '1 2'"], id="words-of-a-variable"),
-        pytest.param("x=''\na $x y\nb \"$x\" y\n", ["a y", "b '' y"], id="an-empty-variable"),
-        pytest.param("a ${P#b-} c\n", ["a ${P#b-} c"], id="no-comment-in-a-word"),
-        pytest.param("a 'b\nc d' e\nf\n", ["a 'b\nc d' e", "f"], id="quotes-over-lines"),
-        pytest.param("cat > /x <<EOF\nno 'command\nEOF\na\n", ["cat", "a"], id="here-document"),
-        pytest.param('[ "$2" = "" ] && a "$1"\n', ["[ '' = '' ]", "a configure"], id="arguments-of-the-script"),
-        pytest.param("f() {\n  a $1 \"$2\"\n}\nf x 'y z'\nf u\n", ["a x 'y z'", "a u ''"], id="functions"),
-        pytest.param('f ()\n{\n  if a; then { b; }; fi\n}\ng() { c "$@"; }\ng 1 2\n', ["c 1 2"], id="uncalled"),
-        pytest.param("f() { f; }\nf\na\n", ["a"], id="a-function-that-calls-itself"),
-        pytest.param(
-            "for i in a b; do\n  for j in 1 2\n  do x $i$j\n  done\ndone\ny\n",
-            ["x a1", "x a2", "x b1", "x b2", "y"],
-            id="loops",
-        ),
-        pytest.param("l='a b'\nfor i in $l; do x $i; done\n", ["x a", "x b"], id="a-loop-over-a-variable"),
-        pytest.param("l=\nfor i in $l; do x $i; done\n", [], id="a-loop-over-nothing"),
-        pytest.param("for i in $UNKNOWN; do x $i; done\n", ["x $UNKNOWN"], id="a-loop-over-what-is-not-known"),
-        pytest.param("while read l; do a; done < /x\nb\n", ["read l", "a", "b"], id="while"),
+        ("a b  c", ["a", "b", "c"]),
+        ("a 'b c' \"d e\" f\\ g", ["a", "b c", "d e", "f g"]),
+        ("a --x='1 2'", ["a", "--x=1 2"]),
+        ("a \\\n  b # c", ["a", "b"]),
+        ("a#b", ["a#b"]),
+        ("a >/dev/null 2>&1 <x b", ["a", "b"]),
+        ("a 2", ["a", "2"]),
+        ('a "$(b "c" \'d)\')" `e f` ${g:-h}', ["a", "$(b \"c\" 'd)')", "`e f`", "${g:-h}"]),
+        ("a '$b' \\$c \"\\$d\"", ["a", f"{LITERAL}b", f"{LITERAL}c", f"{LITERAL}d"]),
+        ('a "b\nc"', ["a", "b\nc"]),
+        ("a <<EOF\nnot a command\nEOF\n", ["a"]),
+        ("a <<-'EOF'\n\tnot a command\n\tEOF\n", ["a"]),
+        ("A=1 b", ["A=1", "b"]),
     ],
 )
-def test_the_commands_of_a_script(script: str, commands: list[str]) -> None:
-    assert [show(words) for words in iter_commands(script, ("configure", ""))] == commands
+def test_the_words_of_a_command(text: str, words: list[str]) -> None:
+    assert texts(one(text)) == words
 
 
-def show(words: list[str]) -> str:
-    return " ".join(word if re.fullmatch(r"[^\s']+", word) else f"'{word}'" for word in words)
+def test_chains_and_pipes_and_negations() -> None:
+    chain = one("a && ! b ||\n c | d")
+    assert isinstance(chain, Chain)
+    (_, first), (and_, second), (or_, third) = chain.parts
+    assert (texts(first), and_, or_) == (["a"], "&&", "||")
+    assert isinstance(second, Negation)
+    assert isinstance(third, Group)
+    assert [texts(part) for part in third.body] == [["c"], ["d"]]
 
 
-def test_a_quote_that_never_ends_is_one_command() -> None:
-    assert list(iter_commands("a 'b\nc\nd\n")) == [["a 'b\nc\nd"]]
+def test_conditions() -> None:
+    found = one("if a; b\nthen\n c\nelif d; then e; else f; fi >/dev/null")
+    assert isinstance(found, Condition)
+    assert [(len(head or ()), len(body)) for head, body in found.branches] == [(2, 1), (1, 1), (0, 1)]
+    assert found.branches[-1][0] is None
 
 
-def test_a_script_that_multiplies_itself_is_cut_short() -> None:
-    script = "".join(f"f{n}() {{ f{n + 1}; f{n + 1}; f{n + 1}; }}\n" for n in range(14)) + "f14() { a; }\nf0\n"
-    assert len(list(iter_commands(script))) == 10_000
+def test_choices() -> None:
+    found = one('case "$1" in\n  configure|re*)\n    a\n    b\n  ;;\n  (*) c ;;\n  x) esac')
+    assert isinstance(found, Choice)
+    assert [[pattern.text for pattern in patterns] for patterns, _ in found.branches] == [
+        ["configure", "re*"],
+        ["*"],
+        ["x"],
+    ]
+    assert [len(body) for _, body in found.branches] == [2, 1, 0]
+
+
+def test_loops() -> None:
+    found = one("for x in a $b 'c d'; do e; f; done")
+    assert isinstance(found, Loop)
+    assert (found.name, [word.text for word in found.words], len(found.body)) == ("x", ["a", "$b", "c d"], 2)
+    endless = one("while read x\ndo a; done <file")
+    assert isinstance(endless, Loop)
+    assert (endless.name, len(endless.body)) == ("", 2)
+
+
+def test_functions() -> None:
+    found = one("f() {\n a\n b\n}")
+    assert isinstance(found, Function)
+    assert isinstance(found.body, Group)
+    assert (found.name, len(found.body.body)) == ("f", 2)
+
+
+@pytest.mark.parametrize(
+    "text", ["if a; then b", "fi", "case a in b) c", "for x do", "a && ", "}", ")", "a ;; b", "f() "]
+)
+def test_what_is_no_script_is_told(text: str) -> None:
+    with pytest.raises(NotUnderstood):
+        parse_script(text)
+
+
+def test_what_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(NotUnderstood, match="nested too deep"):
+        parse_script("( " * 5000)
+
+
+@given(st.text(alphabet="ab $'\"`\\\n;&|(){}<>#=if then fi case esac in do done for", max_size=60))
+def test_any_text_is_a_script_or_none(text: str) -> None:
+    try:
+        parse_script(text)
+    except NotUnderstood:
+        return
