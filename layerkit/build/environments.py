@@ -18,6 +18,7 @@ from layerkit.layer.read import DEFAULT_LIMITS, Limits
 from layerkit.oci.digest import Digest
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import LockedWheel, PythonLock
+from layerkit.packages.python.bytecode import Module, compile_modules
 from layerkit.packages.python.libraries import find_missing, find_needed
 from layerkit.packages.python.target import Target
 from layerkit.packages.python.venv import VERSION, Placed, Venv, install
@@ -66,20 +67,26 @@ class Environments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivedWheels:
-    """The wheels of one `python:`, as `lock` has them, at `paths` by their files' names."""
+    """The wheels of one `python:`, as `lock` has them, at `paths` by their files' names, and that of the `project`.
+
+    `compiler` is the interpreter that makes byte code, "" for none.
+    """
 
     python: Python
     target: Target
     lock: PythonLock
     paths: Mapping[str, Path]
     environments: Environments
+    compiler: str = ""
+    project: Wheel | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
         """What tells the environment that they make from all others, but for what the spec says of it."""
         wheels = [(wheel.file, wheel.sha256) for wheel in self.lock.packages]
-        return repr((VERSION, str(self.target), wheels, self.notes))
+        project = [] if self.project is None else [(each.scheme, each.path, each.hash) for each in self.project.members]
+        return repr((VERSION, str(self.target), wheels, project, self.compiler, self.notes))
 
     def open(self) -> list[Wheel]:
         """Raises PackageError."""
@@ -97,13 +104,18 @@ class ArrivedWheels:
         """The environment on top of `below`, with this owner. Raises PackageError."""
         python = self.python
         wheels = self.open()
+        if self.project is not None:
+            wheels.append(self.project)
         venv = Venv(into=python.into, interpreter=python.interpreter, target=self.target, uid=uid, gid=gid)
-        installed = install(wheels, venv)
+        installed = install(wheels, venv, compile_modules=self._compile if self.compiler else None)
         return InstalledWheels(
             placed=installed.placed,
             warnings=(*self.notes, *installed.warnings),
-            doubts=tuple(self._doubt(wheels, below)),
+            doubts=tuple(self._doubt(wheels[: len(self.lock.packages)], below)),
         )
+
+    def _compile(self, modules: Sequence[Module]) -> Sequence[bytes]:
+        return compile_modules(modules, self.compiler)
 
     def _doubt(self, wheels: Sequence[Wheel], below: FileTree) -> Iterator[str]:
         """What the environment needs of the image and may not have."""

@@ -6,6 +6,7 @@ lock of ours tells whether it still answers it; where wheels are found is asked 
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from layerkit.packages.debian.database import STATUS, STATUS_FOLDER
 from layerkit.packages.debian.universe import read_status
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import AptLock, LockedWheel, PythonLock, digest_request
+from layerkit.packages.python.bytecode import find_interpreter
 from layerkit.packages.python.choice import Chosen
 from layerkit.packages.python.indexes import NO_INDEXES, Indexes, without_login
 from layerkit.packages.python.interpreter import Surroundings, find_target
@@ -36,6 +38,7 @@ from layerkit.packages.python.requirements import Requirements, load_requirement
 from layerkit.packages.python.target import Target, machine_of
 from layerkit.packages.python.uv import Uv, find_uv
 from layerkit.packages.python.uvlock import choose_of_uvlock
+from layerkit.packages.python.wheel import Wheel, open_wheel
 from layerkit.spec.model import Python, Spec
 
 _AT_ONCE: Final = 8
@@ -81,6 +84,7 @@ class Wheels:
     """What this machine's pip and uv have been told, by the folders of projects for which that was asked."""
     _urls: dict[Digest, str] = field(default_factory=dict)
     """Where wheels are, of those that were chosen in this build."""
+    _projects: dict[Path, Wheel] = field(default_factory=dict)
 
     def ask(
         self, python: Python, spec: Spec, base: Filesystem, below: Sequence[AptLock], environment: Mapping[str, str]
@@ -130,10 +134,16 @@ class Wheels:
         path = spec.context / python.file
         self._indexes(path.parent)
         if python.requirements:
-            text = self._uv(path.parent).compile(path, target, extras=python.extras, groups=python.groups or ())
-            return choose_of_pylock(text, what=python.requirements, folder=path.parent, target=target)
-        if not python.lock:
-            return ()
+            answer = self._uv(path.parent).compile(path, target, extras=python.extras, groups=python.groups or ())
+            # `-e .` there is the project, which is installed where the spec says so.
+            return choose_of_pylock(
+                answer.text,
+                what=python.requirements,
+                folder=answer.folder,
+                target=target,
+                project=path.parent,
+                is_project_left_out=bool(python.project),
+            )
         text = request.texts[next(iter(request.texts))]
         if path.name == "uv.lock":
             return choose_of_uvlock(
@@ -141,7 +151,7 @@ class Wheels:
                 what=python.lock,
                 folder=path.parent,
                 target=target,
-                project=spec.context / python.project if python.project not in {"", "."} else None,
+                project=_project_folder(python, spec),
                 extras=python.extras,
                 groups=python.groups,
             )
@@ -199,9 +209,30 @@ class Wheels:
                 [self._fetch(self._urls[wheel.sha256], wheel.sha256, wheel.file) for wheel in missing],
                 at_once=_AT_ONCE,
             )
+            python = request.python
+            project = compiler = None
+            if python.project:
+                project = await asyncio.to_thread(self._build, _project_folder(python, spec), spec)
+            if python.compile:
+                compiler = find_interpreter(request.target.version, self.tools.environment)
         except PackageError as error:
             raise spec.problem(request.python.position, str(error)) from error
-        return self._arrive(request, lock)
+        return replace(self._arrive(request, lock), project=project, compiler=compiler or "")
+
+    def _build(self, folder: Path, spec: Spec) -> Wheel:
+        """The project in `folder` as a wheel, built once. Blocking. Raises PackageError."""
+        if folder not in self._projects:
+            if not folder.resolve().is_relative_to(spec.context.resolve()):
+                raise PackageError(f"the project {folder.name} is outside of the folder of the spec")
+            with tempfile.TemporaryDirectory(prefix="layerkit-") as made:
+                wheel = open_wheel(self._uv(folder).build(folder, Path(made)), limits=self.environments.limits)
+            if not wheel.is_pure or any(tag.abi != "none" or tag.platform != "any" for tag in wheel.tags):
+                raise PackageError(
+                    f"{wheel.file} has native code of this machine: build it for each platform (cibuildwheel), and "
+                    "name the folder of the wheels as `find-links`"
+                )
+            self._projects[folder] = wheel
+        return self._projects[folder]
 
     def _arrive(self, request: Request, lock: PythonLock) -> ArrivedWheels:
         return ArrivedWheels(
@@ -219,10 +250,12 @@ class Wheels:
         if request.python.lock:
             self._note(self._choose(request, spec))
         else:
-            text = self._uv(path.parent).find(
+            answer = self._uv(path.parent).find(
                 [(wheel.name, wheel.version) for wheel in wheels], request.target, path.parent
             )
-            self._note(choose_of_pylock(text, what="the answer of uv", folder=path.parent, target=request.target))
+            self._note(
+                choose_of_pylock(answer.text, what="the answer of uv", folder=answer.folder, target=request.target)
+            )
         for wheel in wheels:
             if wheel.sha256 not in self._urls:
                 raise PackageError(
@@ -260,6 +293,12 @@ def _plain_tools(open_url: OpenURL) -> PythonTools:
         environment={},
         open_url=lambda url, offset, version, _: open_url(url, offset, version),
     )
+
+
+def _project_folder(python: Python, spec: Spec) -> Path:
+    """`true` stands for that of the file which names the wheels."""
+    beside = (spec.context / python.file).parent
+    return beside if python.project in {"", "."} else spec.context / python.project
 
 
 def _locked(chosen: Chosen, sha256: Digest, size: int) -> LockedWheel:

@@ -281,13 +281,14 @@ def _python_tools(access: Access) -> "PythonTools":
     from layerkit.build.tools import PythonTools  # noqa: PLC0415 - as above
 
     return PythonTools(
-        indexes=_read_indexes,
+        indexes=read_indexes_of,
         environment=os.environ,
         open_url=lambda url, offset, version, authorization: open_url(url, offset, version, access, authorization),
     )
 
 
-def _read_indexes(folder: Path) -> "Indexes":
+def read_indexes_of(folder: Path) -> "Indexes":
+    """What pip and uv of this machine have been told, in the folder of a project too."""
     from layerkit.packages.python.indexes import read_indexes  # noqa: PLC0415 - few specs have wheels
 
     return read_indexes(os.environ, Path.home(), [folder], _read_text)

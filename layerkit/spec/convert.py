@@ -250,8 +250,10 @@ class _Converter:
         return None if path is None else self._around.context / path
 
     def _python(self, python: PythonShape, inherited: _Inherited, path: KeyPath) -> Python:
+        # What a project without a lock depends upon it says itself.
+        own = f"{python.project}/pyproject.toml".removeprefix("./") if python.project and not python.lock else ""
         return Python(
-            requirements=python.requirements or "",
+            requirements=python.requirements or own,
             lock=python.lock or "",
             into=python.into,
             interpreter=python.interpreter,

@@ -235,8 +235,8 @@ class Python:
 
     @property
     def file(self) -> str:
-        """What names the wheels: the requirements, the lock or the folder of the project."""
-        return self.requirements or self.lock or self.project
+        """What names the wheels."""
+        return self.requirements or self.lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,7 +94,8 @@ class PythonShape(Section):
             raise InvalidValue("expected `requirements` or `lock`, found both", "remove one of them")
         if self.requirements is None and self.lock is None and not self.project:
             raise InvalidValue("`python` names no wheels", "give it `requirements: requirements.txt`, or a `lock`")
-        if (self.extras or self.groups) and self.lock is None and not (self.requirements or "").endswith(".toml"):
+        is_of_a_project = self.lock is not None or (self.requirements or "x.toml").endswith(".toml")
+        if (self.extras or self.groups) and not is_of_a_project:
             raise InvalidValue(
                 "`extras` and `groups` are those of a project, and a requirements.txt is of none",
                 "write them into that file, like name[extra]",

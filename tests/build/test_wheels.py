@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -287,3 +288,80 @@ async def test_a_library_that_is_nowhere_in_the_image_is_told_and_refused_where_
         )
     with pytest.raises(DocumentError, match=r"5:13: libgone.so.1 is not in the image"):
         await replace(builder, is_strict=True).build([spec_of(load, text)])
+
+
+BACKEND = """
+import base64, hashlib, pathlib, zipfile
+
+
+def build_wheel(folder, settings=None, metadata=None):
+    files = {path: pathlib.Path(path).read_bytes() for path in ("own.py",)}
+    tag = pathlib.Path("tag").read_text() if pathlib.Path("tag").exists() else "py3-none-any"
+    files["own-1.dist-info/METADATA"] = b"Metadata-Version: 2.1\\nName: own\\nVersion: 1\\n"
+    files["own-1.dist-info/WHEEL"] = f"Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: {tag}\\n".encode()
+    rows = [
+        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(raw).digest()).rstrip(b'=').decode()},{len(raw)}"
+        for path, raw in files.items()
+    ]
+    files["own-1.dist-info/RECORD"] = "\\n".join([*rows, "own-1.dist-info/RECORD,,"]).encode()
+    name = f"own-1-{tag}.whl"
+    with zipfile.ZipFile(pathlib.Path(folder) / name, "w") as archive:
+        for path, raw in files.items():
+            archive.writestr(path, raw)
+    return name
+"""
+PROJECT = "from: scratch\nlayers:\n  - python: {project: true, version: 3.11.2}\n"
+
+
+@pytest.fixture
+def project(context: Path) -> Path:
+    """A project with a build backend of its own, which depends upon `lib`."""
+    (context / "backend.py").write_text(BACKEND)
+    (context / "own.py").write_text("mine = 1\n")
+    (context / "pyproject.toml").write_text(
+        '[project]\nname = "own"\nversion = "1"\ndependencies = ["lib"]\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    return context
+
+
+async def test_the_project_is_built_and_installed_with_what_it_depends_upon(
+    build: Build, store: Store, project: Path
+) -> None:
+    image = await build(PROJECT)
+    entries = entries_of(image, store)
+    assert {f"{SITE}/own.py", f"{SITE}/own-1.dist-info/RECORD", f"{SITE}/lib/native.so"} <= entries.keys()
+    (project / "own.py").write_text("mine = 2\n")
+    assert read(await build(PROJECT), store, f"{SITE}/own.py") == b"mine = 2\n"
+
+
+async def test_a_project_of_native_code_is_refused(build: Build, project: Path) -> None:
+    (project / "tag").write_text("cp311-cp311-linux_x86_64")
+    with pytest.raises(DocumentError, match=r"own-1-cp311-cp311-linux_x86_64.whl has native code of this machine"):
+        await build(PROJECT)
+
+
+async def test_a_project_that_cannot_be_built_is_told(build: Build, project: Path) -> None:
+    (project / "own.py").unlink()
+    with pytest.raises(DocumentError, match=r"3:13: context cannot be built: .*own\.py"):
+        await build(PROJECT)
+
+
+@pytest.mark.usefixtures("project")
+async def test_requirements_that_name_the_project_say_so(build: Build, requirements: Path) -> None:
+    requirements.write_text("-e .\n")
+    with pytest.raises(DocumentError, match="say `project: true`"):
+        await build(REQUIREMENTS)
+
+
+async def test_byte_code_is_made_where_it_is_asked_for_and_is_the_same_each_time(
+    builder: Builder, load: Load, store: Store, context: Path, wheels: Path
+) -> None:
+    (context / "pylock.toml").write_text(pylock(wheels, {"app": "app-1.0-py3-none-any.whl"}))
+    here = "{}.{}".format(*sys.version_info)
+    text = f"from: scratch\nlayers:\n  - python: {{lock: pylock.toml, version: {here}, compile: unchecked-hash}}\n"
+    (first,) = await builder.build([spec_of(load, text)])
+    (second,) = await replace(builder, is_cached=False).build([spec_of(load, text)])
+    assert first.manifest.descriptor.digest == second.manifest.descriptor.digest
+    folder = f"opt/venv/lib/python{here}/site-packages/app/__pycache__"
+    assert f"{folder}/__init__.cpython-{here.replace('.', '')}.pyc" in entries_of(first.images[0], store)

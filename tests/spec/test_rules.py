@@ -370,12 +370,17 @@ def test_wheels_have_a_short_and_a_long_form(load: Load) -> None:
               project: true
               compile: unchecked-hash
           - python: {requirements: pyproject.toml, extras: [a], project: app, compile: false}
+          - python: {project: true, extras: [a]}
+          - python: {project: app/web}
     """)
-    short, locked, long, other = (layer.python for layer in spec.layers)
+    short, locked, long, other, own, inner = (layer.python for layer in spec.layers)
     assert short is not None
     assert locked is not None
     assert long is not None
     assert other is not None
+    assert own is not None
+    assert inner is not None
+    assert (own.requirements, own.project, inner.requirements) == ("pyproject.toml", ".", "app/web/pyproject.toml")
     assert (short.requirements, short.lock, short.file) == ("requirements.txt", "", "requirements.txt")
     assert (short.into, short.interpreter, short.version) == ("/opt/venv", "/usr/bin/python3", "")
     assert (short.extras, short.groups, short.project, short.compile) == ((), None, "", False)

@@ -13,5 +13,6 @@
 | `scripts` | programs of entry points, and whose interpreter scripts begin with |
 | `wheel` | Wheel: what a wheel says of itself, and where in it each file is |
 | `libraries` | which shared libraries wheels take from the system |
+| `bytecode` | modules compiled by an interpreter of this machine |
 | `venv` | wheels in, the entries of a virtual environment out |
 """

@@ -32,11 +32,14 @@ def choose_of_pylock(
     target: Target,
     extras: Sequence[str] = (),
     groups: Sequence[str] | None = None,
+    project: Path | None = None,
+    is_project_left_out: bool = True,
 ) -> tuple[Chosen, ...]:
     """The wheels that the lock has for a target, by name. `groups` None are those that the lock takes by default.
 
-    `what` names the lock, and paths in it are relative to `folder`, which is also that of the project: that is left
-    out. Raises PackageError for what is no such lock, or names what is no wheel that runs there.
+    `what` names the lock, and paths in it are relative to `folder`. What is in the folder of the `project`, by default
+    the same, is left out, or refused. Raises PackageError for what is no such lock, or names what is no wheel that runs
+    there.
     """
     try:
         lock = Pylock.from_dict(parse_toml(text, what))
@@ -67,18 +70,22 @@ def choose_of_pylock(
     parents = _parents(selected)
     found = []
     for name, package in selected.items():
-        offers = list(_offers(package, what, folder))
+        offers = list(_offers(package, what, folder, project or folder))
         if package.directory is not None and not offers:
+            if not is_project_left_out:
+                raise PackageError(
+                    f"{what} names the project itself: say `project: true` to have it built and installed"
+                )
             continue
         version = str(package.version) if package.version is not None else offers[0].file.split("-")[1]
         found.append(choose(name, version, offers, target, reason=", ".join(parents.get(name, ()))))
     return tuple(sorted(found, key=lambda chosen: chosen.name))
 
 
-def _offers(package: Package, what: str, folder: Path) -> Iterator[Offer]:
+def _offers(package: Package, what: str, folder: Path, project: Path) -> Iterator[Offer]:
     """The wheels of a package, none for the project itself. Raises PackageError for what is no wheel."""
     if package.directory is not None:
-        if (folder / package.directory.path).resolve() != folder.resolve():
+        if (folder / package.directory.path).resolve() != project.resolve():
             raise is_no_wheel(package.name, what, f"the folder {package.directory.path}")
     elif package.vcs is not None:
         raise is_no_wheel(package.name, what, f"a commit of {package.vcs.url or package.vcs.path}")

@@ -11,9 +11,8 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from layerkit.oci.digest import shorten
 from layerkit.packages.errors import PackageError
 from layerkit.packages.python.target import Family, Target
 
@@ -24,6 +23,13 @@ _SECONDS: Final = 1800
 _LOGIN: Final = re.compile(r"(?<=://)[^/@\s]+@")
 _FRAME: Final = re.compile(r"^[\s│╰─▶├\xd7]*(?:error: )?", re.MULTILINE)
 _MOST_TEXT: Final = 2000
+
+
+class Answer(NamedTuple):
+    """A pylock.toml, whose paths are relative to a `folder` that is no more."""
+
+    text: str
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +48,8 @@ class Uv:
         extras: Sequence[str] = (),
         groups: Sequence[str] = (),
         preferred: Mapping[str, str] | None = None,
-    ) -> str:
-        """A pylock.toml of what the file asks for. `preferred` are versions by name, which are kept where they may be.
+    ) -> "Answer":
+        """What the file asks for. `preferred` are versions by name, which are kept where they may be.
 
         Raises PackageError with what uv says.
         """
@@ -65,10 +71,10 @@ class Uv:
                 requirements.parent,
                 f"{requirements.name} cannot be resolved for {target}",
             )
-            return before.read_text(encoding="utf-8")
+            return Answer(before.read_text(encoding="utf-8"), Path(folder))
 
-    def find(self, versions: Iterable[tuple[str, str]], target: Target, folder: Path) -> str:
-        """A pylock.toml of exactly these versions: where their wheels are today. Raises PackageError."""
+    def find(self, versions: Iterable[tuple[str, str]], target: Target, folder: Path) -> "Answer":
+        """Exactly these versions: where their wheels are today. Raises PackageError."""
         pins = "".join(f"{name}=={version}\n" for name, version in sorted(versions))
         with tempfile.TemporaryDirectory(prefix="layerkit-") as made:
             requirements, output = Path(made) / "requirements.txt", Path(made) / "pylock.toml"
@@ -86,7 +92,7 @@ class Uv:
                 folder,
                 "what is locked cannot be found",
             )
-            return output.read_text(encoding="utf-8")
+            return Answer(output.read_text(encoding="utf-8"), Path(made))
 
     def build(self, project: Path, folder: Path) -> Path:
         """The project as a wheel, in the empty `folder`. Its build backend runs. Raises PackageError."""
@@ -101,7 +107,7 @@ class Uv:
         return found[0]
 
     def _run(self, arguments: Sequence[str], folder: Path, what: str) -> None:
-        command = [self.program, *arguments, "--quiet", "--no-progress", "--color=never", "--no-python-downloads"]
+        command = [self.program, *arguments, "--no-progress", "--color=never", "--no-python-downloads"]
         try:
             done = subprocess.run(  # noqa: S603 - a list, and no shell
                 command,
@@ -166,4 +172,4 @@ def _tell(text: str) -> str:
     """What uv says, in one line, without logins."""
     text = _LOGIN.sub("", _FRAME.sub("", text))
     words = " ".join(text.split())
-    return words if len(words) <= _MOST_TEXT else shorten(words[:_MOST_TEXT])
+    return words if len(words) <= _MOST_TEXT else f"{words[: _MOST_TEXT // 2]} ... {words[-_MOST_TEXT // 2 :]}"

@@ -16,6 +16,7 @@ from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, Source
 from layerkit.oci.digest import Digest
 from layerkit.packages.errors import PackageError
+from layerkit.packages.python.bytecode import Module, cached_name
 from layerkit.packages.python.record import Hash, Row, encode_record
 from layerkit.packages.python.scripts import make_launcher, set_interpreter
 from layerkit.packages.python.target import Target
@@ -65,9 +66,16 @@ class Installed:
     warnings: tuple[str, ...]
 
 
-def install(wheels: Iterable[Wheel], venv: Venv) -> Installed:
-    """The wheels in the order of their names. Raises PackageError for what cannot be installed, naming the wheel."""
-    return _Installer(venv).install(sorted(wheels, key=lambda wheel: wheel.name))
+Compile = Callable[[Sequence[Module]], Sequence[bytes]]
+"""Byte code for modules, nothing for what is none."""
+
+
+def install(wheels: Iterable[Wheel], venv: Venv, *, compile_modules: Compile | None = None) -> Installed:
+    """The wheels in the order of their names, with byte code where that can be made.
+
+    Raises PackageError for what cannot be installed, naming the wheel.
+    """
+    return _Installer(venv, compile_modules).install(sorted(wheels, key=lambda wheel: wheel.name))
 
 
 class _File(NamedTuple):
@@ -80,8 +88,9 @@ class _File(NamedTuple):
 
 
 class _Installer:
-    def __init__(self, venv: Venv) -> None:
+    def __init__(self, venv: Venv, compile_modules: Compile | None) -> None:
         self._venv = venv
+        self._compile_modules = compile_modules
         self._files: dict[str, _File] = {}
         self._owners: dict[str, Wheel] = {}
         self._warnings: list[str] = []
@@ -92,6 +101,9 @@ class _Installer:
         _check_once(wheels)
         _check_tags(wheels, self._venv.target)
         paths = {wheel.name: self._place(wheel) for wheel in wheels}
+        if self._compile_modules is not None:
+            for wheel in wheels:
+                paths[wheel.name] += self._compile(wheel, self._compile_modules)
         for wheel in wheels:
             self._record(wheel, paths[wheel.name])
         try:
@@ -123,6 +135,25 @@ class _Installer:
         self._put(path, _made(INSTALLER, wheel.file), wheel)
         paths.append(path)
         return paths
+
+    def _compile(self, wheel: Wheel, compile_modules: Compile) -> list[str]:
+        """Put the byte code of a wheel's modules beside them; where that is."""
+        venv = self._venv
+        places = {self._destination(wheel, member): member for member in wheel.members}
+        modules = [
+            path
+            for path in places
+            if path.startswith(f"{venv.site_packages}/") and path.endswith(".py") and self._owners[path] is wheel
+        ]
+        made = compile_modules([Module(f"{venv.into}/{path}", wheel.read_member(places[path])) for path in modules])
+        found = []
+        for path, code in zip(modules, made, strict=True):
+            place = cached_name(path, venv.target.version)
+            # What a wheel brings itself is made by somebody who had a reason.
+            if code and place not in self._files:
+                self._put(place, _made(code, f"{wheel.file}: byte code"), wheel)
+                found.append(place)
+        return found
 
     def _destination(self, wheel: Wheel, member: Member) -> str:
         match member.scheme:

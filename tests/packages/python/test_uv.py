@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -41,9 +42,8 @@ def uv(wheels: Path, tmp_path: Path) -> Uv:
 def resolve(uv: Uv, text: str, target: Target, folder: Path, preferred: dict[str, str] | None = None) -> list[str]:
     path = folder / "requirements.txt"
     path.write_text(text)
-    found = choose_of_pylock(
-        uv.compile(path, target, preferred=preferred), what=path.name, folder=folder, target=target
-    )
+    answer = uv.compile(path, target, preferred=preferred)
+    found = choose_of_pylock(answer.text, what=path.name, folder=answer.folder, target=target)
     return [f"{each.name} {each.version} {each.file.partition('-')[2]}" for each in found]
 
 
@@ -68,8 +68,8 @@ def test_versions_that_were_chosen_before_are_kept(uv: Uv, tmp_path: Path) -> No
 
 
 def test_what_is_locked_is_found_again(uv: Uv, tmp_path: Path) -> None:
-    text = uv.find([("hello", "1.0")], BOOKWORM, tmp_path)
-    found = choose_of_pylock(text, what="lock", folder=tmp_path, target=BOOKWORM)
+    answer = uv.find([("hello", "1.0")], BOOKWORM, tmp_path)
+    found = choose_of_pylock(answer.text, what="lock", folder=answer.folder, target=BOOKWORM)
     assert [each.file for each in found] == ["hello-1.0-py3-none-any.whl"]
 
 
@@ -98,3 +98,11 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     uv = Uv(program=str(tmp_path / "none"), environment={})
     with pytest.raises(PackageError, match="none cannot be run: No such file"):
         resolve(uv, "hello\n", BOOKWORM, tmp_path)
+
+
+def test_wheels_that_requirements_name_by_their_paths_are_found(uv: Uv, tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text("./wheels/hello-1.0-py3-none-any.whl\n")
+    answer = uv.compile(path, BOOKWORM)
+    (found,) = choose_of_pylock(answer.text, what=path.name, folder=answer.folder, target=BOOKWORM)
+    assert Path(urlsplit(found.url).path).resolve() == tmp_path / "wheels/hello-1.0-py3-none-any.whl"

@@ -3,12 +3,14 @@
 import csv
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.packages.errors import PackageError
+from layerkit.packages.python.bytecode import Module
 from layerkit.packages.python.record import Hash
 from layerkit.packages.python.venv import Installed, Venv, install
 from layerkit.packages.python.wheel import open_wheel
@@ -176,3 +178,16 @@ def test_a_name_too_long_for_the_kernel_is_refused(tmp_path: Path) -> None:
     venv = Venv(into="/" + "a" * 120, interpreter="/usr/bin/python3", target=BOOKWORM)
     with pytest.raises(PackageError, match=r"hello-1.0-py3-none-any.whl: .*choose a shorter `into`"):
         install([open_wheel(make_wheel(tmp_path, files=files))], venv)
+
+
+def test_byte_code_stands_beside_the_modules_and_is_recorded(tmp_path: Path) -> None:
+    wheel = open_wheel(make_wheel(tmp_path, files={"hello/odd.py": b"print 1\n", "hello-1.0.data/scripts/a.py": b""}))
+
+    def compile_modules(modules: Sequence[Module]) -> list[bytes]:
+        return [b"" if b"print 1" in module.source else b"code of " + module.path.encode() for module in modules]
+
+    entries = by_path(install([wheel], VENV, compile_modules=compile_modules))
+    place = f"{SITE}/hello/__pycache__/__init__.cpython-311.pyc"
+    assert content(entries[place]) == b"code of /" + f"{SITE}/hello/__init__.py".encode()
+    assert [path for path in entries if path.endswith(".pyc")] == [place]
+    assert "hello/__pycache__/__init__.cpython-311.pyc" in {row[0] for row in rows(entries)}
