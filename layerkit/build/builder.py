@@ -358,7 +358,9 @@ class _Run:
             request = await asyncio.to_thread(wheels.ask, python, spec, filesystem, tuple(below), environment)
             lock = self.pins.python(spec, layer, python.position, request.digest, warnings)
             if lock is None:
-                lock = await wheels.resolve(request, spec)
+                before = self._builder.lock.python.get(layer_key(spec, layer))
+                preferred = {} if before is None else {wheel.name: wheel.version for wheel in before.packages}
+                lock = await wheels.resolve(request, spec, preferred)
                 self.pins.note_python(spec, layer, lock)
             if is_to_be_installed:
                 found[python] = await wheels.bring(request, lock, spec)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
@@ -109,12 +110,15 @@ class Wheels:
             raise spec.problem(python.position, str(error)) from error
         return Request(python=python, target=target, requirements=requirements, texts=texts, warnings=warnings)
 
-    async def resolve(self, request: Request, spec: Spec) -> PythonLock:
+    async def resolve(self, request: Request, spec: Spec, preferred: Mapping[str, str]) -> PythonLock:
         """Which wheels answer a request by what indexes have now. What is not said of them is told by the wheels
-        themselves, which are brought then. Raises DocumentError and OCIError."""
+        themselves, which are brought then. `preferred` are versions by name that are kept where they may be.
+
+        Raises DocumentError and OCIError.
+        """
         python = request.python
         try:
-            chosen = await asyncio.to_thread(self._choose, request, spec)
+            chosen = await asyncio.to_thread(self._choose, request, spec, preferred)
             self._note(chosen)
             if request.requirements is not None or any(each.size is None or each.sha256 is None for each in chosen):
                 locked = await run_together([self._see(each) for each in chosen], at_once=_AT_ONCE)
@@ -128,13 +132,17 @@ class Wheels:
             raise spec.problem(python.position, str(error)) from error
         return PythonLock(request=request.digest, packages=tuple(locked))
 
-    def _choose(self, request: Request, spec: Spec) -> tuple[Chosen, ...]:
+    def _choose(
+        self, request: Request, spec: Spec, preferred: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[Chosen, ...]:
         """What uv or a lock answers. Blocking. Raises PackageError."""
         python, target = request.python, request.target
         path = spec.context / python.file
         self._indexes(path.parent)
         if python.requirements:
-            answer = self._uv(path.parent).compile(path, target, extras=python.extras, groups=python.groups or ())
+            answer = self._uv(path.parent).compile(
+                path, target, extras=python.extras, groups=python.groups or (), preferred=preferred
+            )
             # `-e .` there is the project, which is installed where the spec says so.
             return choose_of_pylock(
                 answer.text,

@@ -20,6 +20,7 @@ from layerkit.layer.errors import LayerError
 from layerkit.layer.index import IndexedEntry, LayerIndex, index_layer, read_file
 from layerkit.packages.lock import Lock, format_lock, parse_lock
 from layerkit.packages.python.indexes import Indexes
+from layerkit.packages.relock import outdate
 from layerkit.spec.model import ImageSpec
 from tests.build.conftest import Load
 from tests.wheels import PROGRAM, make_library, make_wheel, record_of, zip_of
@@ -231,6 +232,23 @@ async def test_what_is_locked_stays_though_indexes_have_more(builder: Builder, l
     assert before.manifest.descriptor.digest == after.manifest.descriptor.digest
     (anew,) = await builder.build([spec_of(load, REQUIREMENTS)])
     assert anew.manifest.descriptor.digest != after.manifest.descriptor.digest
+
+
+async def test_locking_again_keeps_versions_but_those_that_are_to_be_upgraded(
+    builder: Builder, load: Load, wheels: Path, requirements: Path
+) -> None:
+    lock = await builder.resolve([spec_of(load, REQUIREMENTS)])
+    for name in ("app", "lib"):
+        make_wheel(wheels, name, "2.0")
+    requirements.write_text("app\nlib\n")
+
+    async def versions(known: Lock) -> dict[str, str]:
+        (found,) = (await replace(builder, lock=known).resolve([spec_of(load, REQUIREMENTS)])).python.values()
+        return {wheel.name: wheel.version for wheel in found.packages}
+
+    assert await versions(lock) == {"app": "1.0", "lib": "1.0"}
+    assert await versions(outdate(lock, ["lib"])) == {"app": "1.0", "lib": "2.0"}
+    assert await versions(Lock()) == {"app": "2.0", "lib": "2.0"}
 
 
 @pytest.mark.usefixtures("requirements")

@@ -57,13 +57,14 @@ def read_indexes(environ: Mapping[str, str], home: Path, folders: list[Path], re
     pip = {} if is_told else _read_pip(environ, home, read)
     environment = dict(_for_uv(pip, environ))
     logins: dict[str, tuple[str, str]] = {}
-    netrc = read(Path(environ["NETRC"]) if environ.get("NETRC") else home / ".netrc")
-    logins.update(_read_netrc(netrc or ""))
+    netrc = dict(_read_netrc(read(Path(environ["NETRC"]) if environ.get("NETRC") else home / ".netrc") or ""))
+    logins.update({f"https://{host}": login for host, login in netrc.items()})
     urls = [url for settings in uv for url in _uv_urls(settings, environ)]
     urls += [word for name in _UV_INDEXES for word in environ.get(name, "").replace(",", " ").split()]
     urls += [word for value in environment.values() for word in value.replace(",", " ").split()]
     for url in (_INDEX_NAME.sub("", each) for each in urls):
-        if found := _login(url):
+        # A host of .netrc is told over http only where the user has named an index there.
+        if found := _login(url) or netrc.get(_host(url)):
             logins[_origin(url)] = found
     # uv has no variable for it.
     options = ("--no-index",) if pip.get("no-index", "").lower() in _TRUE else ()
@@ -192,20 +193,20 @@ def _uv_urls(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterato
 
 
 def _read_netrc(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Logins by https origin. Source: ftp(1), "The .netrc file"."""
+    """Logins by host. Source: ftp(1), "The .netrc file"."""
     words = iter(text.split())
     host, found = "", {"login": "", "password": ""}
     for word in words:
         if word == "machine":
             if host and found["password"]:
-                yield f"https://{host}", (found["login"], found["password"])
+                yield host, (found["login"], found["password"])
             host, found = next(words, ""), {"login": "", "password": ""}
         elif word in found:
             found[word] = next(words, "")
         elif word == "default":
             break
     if host and found["password"]:
-        yield f"https://{host}", (found["login"], found["password"])
+        yield host, (found["login"], found["password"])
 
 
 def _login(url: str) -> tuple[str, str] | None:
@@ -216,6 +217,13 @@ def _login(url: str) -> tuple[str, str] | None:
     if parts.username is None and parts.password is None:
         return None
     return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _origin(url: str) -> str:

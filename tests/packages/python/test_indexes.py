@@ -88,6 +88,7 @@ def test_logins_are_those_of_urls_of_the_environment_and_of_netrc() -> None:
         "/home/a/.config/uv/uv.toml": (
             '[[index]]\nname = "in-house"\nurl = "https://a.example.org/simple"\n'
             '[[index]]\nurl = "https://u:p@b.example.org:8080/simple"\n'
+            '[[index]]\nurl = "http://n.example.org:81/simple"\n'
         ),
     }
     environ = {
@@ -99,6 +100,7 @@ def test_logins_are_those_of_urls_of_the_environment_and_of_netrc() -> None:
     found = indexes(environ, files)
     assert found.logins == {
         "https://n.example.org": ("me", "secret"),
+        "http://n.example.org:81": ("me", "secret"),
         "https://a.example.org": ("team", "p@ss/word"),
         "https://b.example.org:8080": ("u", "p"),
         "https://c.example.org": ("e", "f"),
