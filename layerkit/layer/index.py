@@ -50,7 +50,9 @@ _KEPT_BELOW: Final = (
     "var/lib/dpkg/triggers/",
 )
 """Folders of which the same holds, as far as their files are of these kinds."""
-_NOT_KEPT: Final = (".postinst", ".postrm", ".preinst", ".prerm", ".config", ".templates", ".md5sums", ".symbols")
+_NOT_KEPT: Final = (".postinst", ".postrm", ".preinst", ".prerm", ".config", ".templates", ".symbols")
+_CHECKSUMS: Final = "var/lib/dpkg/info/", ".md5sums"
+"""Of dpkg they are as long as all else together, and the lists of files stand beside them."""
 _MAX_KEPT: Final = 4 * 2**20
 _MOST_KEPT: Final = 32 * 2**20
 """Bytes of one file, and of all files of a layer together."""
@@ -135,7 +137,10 @@ def index_layer(
 
 def is_kept(path: str) -> bool:
     """Whether an index holds the content of a file at `path`."""
-    return path in KEPT or (path.startswith(_KEPT_BELOW) and not path.endswith(_NOT_KEPT))
+    if path in KEPT or not path.startswith(_KEPT_BELOW):
+        return path in KEPT
+    folder, ending = _CHECKSUMS
+    return not path.endswith(_NOT_KEPT) and not (path.startswith(folder) and path.endswith(ending))
 
 
 def diff_id_differs(actual: Digest, stated: Digest) -> LayerError:

@@ -16,7 +16,7 @@ from layerkit.layer.entry import EntryType
 from layerkit.layer.index import IndexedEntry, LayerIndex
 from layerkit.oci.digest import Digest
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _MAGIC: Final = b"layerkit index %d\n" % VERSION
 _LEVEL: Final = 1

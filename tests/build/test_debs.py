@@ -15,6 +15,7 @@ from layerkit.document.problem import DocumentError
 from layerkit.layer.index import LayerIndex, index_layer
 from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import parse_platform
+from layerkit.oci.reference import RepositoryName, Tag
 from layerkit.packages.lock import Lock, format_lock, parse_lock
 from layerkit.spec.load import load_file
 from layerkit.spec.model import ImageSpec
@@ -32,7 +33,8 @@ def archive() -> Archive:
     """`app` needs `libapp`, and `base` says which suite it is of."""
     archive = Archive()
     archive.add("base", BASE)
-    archive.add("libapp", {"usr/lib/libapp.so.1": b"lib"}, control="Multi-Arch: same\n")
+    checksums = f"{'1' * 32}  usr/lib/libapp.so.1\n"
+    archive.add("libapp", {"usr/lib/libapp.so.1": b"lib"}, control="Multi-Arch: same\n", md5sums=checksums)
     archive.add("libapp", {"usr/lib/libapp.so.1": b"lib for arm"}, architecture="arm64")
     archive.add(
         "app", {"usr/bin/app": b"#!app", "usr/share/doc/app/copyright": b"c"}, architecture="all", depends="libapp"
@@ -105,6 +107,25 @@ async def test_a_base_of_the_same_file_says_what_it_has(builder: Builder, contex
     _, high = await builder.build(file.select(["high"]))
     assert {"usr/bin/app"} <= paths_of(high.images[0], store)
     assert "usr/lib/libapp.so.1" not in paths_of(high.images[0], store)
+
+
+async def test_a_base_is_renewed_as_far_as_a_package_needs_it(
+    builder: Builder, context: Path, store: Store, archive: Archive
+) -> None:
+    path = context / "layerkit.yaml"
+    path.write_text("from: scratch\nlayers: [{apt: {packages: [base, libapp], suite: bookworm}}]\ntags: [low:1]\n")
+    platform = parse_platform("linux/amd64")
+    (low,) = await builder.build(load_file(path, default_platform=platform).select())
+    await store.repository(RepositoryName("docker.io/library/low")).put_manifest(low.manifest, [Tag("1")])
+    archive.add("libapp", {"usr/lib/libapp.so.2": b"newer"}, version="2")
+    archive.add("newer", {"usr/bin/newer": b"#!"}, depends="libapp (>= 2)")
+    archive.publish()
+    path.write_text("from: store:low:1\nlayers: [{apt: [newer], remove: [/usr/lib/os-release]}]\n")
+    (high,) = await builder.build(load_file(path, default_platform=platform).select())
+    found = paths_of(high.images[0], store)
+    assert {"usr/lib/libapp.so.2", "usr/lib/.wh.libapp.so.1", "usr/bin/newer", "usr/lib/.wh.os-release"} <= found
+    again = (await builder.build(load_file(path, default_platform=platform).select()))[0]
+    assert again.manifest.digest == high.manifest.digest
 
 
 async def test_copies_of_the_same_layer_stand_upon_the_packages(build: Build, store: Store, context: Path) -> None:

@@ -28,7 +28,7 @@ from layerkit.layer.compress import Compression
 from layerkit.layer.entry import MAX_ID, ROOT, Entry, EntryType, opaque, whiteout
 from layerkit.layer.errors import LayerError
 from layerkit.layer.estargz import RESERVED
-from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex, Origin, index_layer, read_file
+from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex, Origin, index_layer, index_tar, is_kept, read_file
 from layerkit.layer.read import Limits, decompress
 from layerkit.layer.source import BytesSource
 from layerkit.layer.write import write_layer
@@ -862,3 +862,30 @@ class TestHardlinks:
             origin = union.origin(path)
             assert origin is not None
             assert origin.entry.type is EntryType.HARDLINK
+
+
+@pytest.mark.parametrize(
+    ("path", "is_kept_there"),
+    [
+        ("etc/passwd", True),
+        ("var/lib/dpkg/status", True),
+        ("var/lib/dpkg/info/libc6:amd64.list", True),
+        ("var/lib/dpkg/info/libc6:amd64.md5sums", False),
+        ("var/lib/dpkg/info/libc6:amd64.postinst", False),
+        ("var/lib/dpkg/status.d/libc6.md5sums", True),
+        ("usr/share/ca-certificates/mozilla/a.crt", True),
+        ("usr/share/doc/a", False),
+    ],
+)
+def test_an_index_holds_what_a_build_asks_of_its_base(path: str, is_kept_there: bool) -> None:
+    assert is_kept(path) is is_kept_there
+
+
+def test_there_is_a_limit_to_what_an_index_holds() -> None:
+    size = 4 * 2**20
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for number in range(9):
+            tar.addfile(member(f"var/lib/dpkg/status.d/{number}", size=size), io.BytesIO(bytes(size)))
+        tar.addfile(member("etc/passwd", size=size + 1), io.BytesIO(bytes(size + 1)))
+    assert len(index_tar(iter([out.getvalue()])).contents) == 8

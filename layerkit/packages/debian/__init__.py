@@ -12,6 +12,7 @@
 | `resolve` | which packages a set of names needs, and why |
 | `deb` | Deb: what a .deb says of itself, and where in it the tar of its files is |
 | `system` | System: the file system that packages are installed into |
+| `renew` | what goes of a package when a newer version of it comes |
 | `unpack` | the files of packages, on a merged /usr |
 | `accounts` | system users and groups, with numbers that depend on their names alone |
 | `shell` | scripts as trees of statements |

@@ -19,12 +19,13 @@ from layerkit.packages.debian.database import record
 from layerkit.packages.debian.ldcache import Cached, encode_cache, is_library_name, parse_cache, parse_library
 from layerkit.packages.debian.pam import PROFILES, TEMPLATES, install_pam
 from layerkit.packages.debian.relation import parse_relations
+from layerkit.packages.debian.renew import take_out
 from layerkit.packages.debian.scripts import Effects, configure
 from layerkit.packages.debian.system import Root, System
 from layerkit.packages.debian.unpack import Excluded, IsExcluded, OpenDeb, unpack
 from layerkit.packages.errors import PackageError
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Of what comes of installing packages, which builds remember: who changes that counts it up."""
 
 LD_CACHE: Final = "etc/ld.so.cache"
@@ -67,7 +68,9 @@ def install(
     system = System(base)
     excluded = Excluded(is_excluded)
     try:
+        renewed = take_out(debs, system)
         owners, warnings = unpack(debs, system, architecture=architecture, excluded=excluded)
+        warnings = [*renewed, *warnings]
         accounts = Accounts(system)
         _make_basics(system, accounts)
         for item in sorted(debs, key=lambda item: item.name):
@@ -211,7 +214,8 @@ def _make_loader_cache(system: System, architecture: str) -> None:
     triplet = TRIPLETS.get(architecture)
     trusted = (*(f"{folder}/{triplet}" for folder in _TRUSTED[:2] if triplet), *_TRUSTED)
     folders = dict.fromkeys([*_read_conf(system, _LD_CONF), *trusted])
-    cached = {(item.name, item.flags): item for item in reversed(parse_cache(system.read(LD_CACHE)))}
+    known = (item for item in reversed(parse_cache(system.read(LD_CACHE))) if system.exists(item.path))
+    cached = {(item.name, item.flags): item for item in known}
     seen: set[str] = set()
     for folder in folders:
         real = system.follow(folder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from layerkit.packages.debian.package import Package
-from layerkit.packages.debian.relation import Alternatives, Relation
+from layerkit.packages.debian.relation import Alternatives, Relation, parse_version
 from layerkit.packages.debian.universe import Universe
 from layerkit.packages.errors import PackageError
 
@@ -31,7 +31,8 @@ class Resolved:
 def resolve(wanted: Iterable[str], universe: Universe, installed: Iterable[Package] = ()) -> tuple[Resolved, ...]:
     """What to install so that all of `wanted` (`NAME`, or `NAME=VERSION`) are there, by name.
 
-    What `installed` has stays as it is. Raises PackageError with the chain of dependencies that cannot be had.
+    What `installed` has stays as it is, unless a newer version of it is needed. Raises PackageError with the chain of
+    dependencies that cannot be had.
     """
     state = _State(universe, installed)
     state.want([package for text in wanted if (package := state.find(text)) is not None])
@@ -54,7 +55,8 @@ class _State:
         for package in self._chosen.values():
             self._note(package)
         self.added: dict[str, Resolved] = {}
-        self._order: list[Package] = []
+        self._log: list[tuple[Package, Package | None]] = []
+        """What was put, and what of the base it has replaced."""
 
     def find(self, text: str) -> Package | None:
         """What `NAME` or `NAME=VERSION` means, None for what is there already. Raises PackageError."""
@@ -75,14 +77,13 @@ class _State:
     def want(self, packages: Sequence[Package]) -> None:
         """Add packages, and then what they need: one that is wanted meets what another needs. Raises PackageError."""
         packages = list(dict.fromkeys(packages))
+        replaced = [self._chosen.get(package.name) for package in packages]
         for package in packages:
             with _telling(package):
-                self._refuse_conflicts(package)
-            self._add(package, "")
-        for package in packages:
+                self._put(package, "")
+        for package, old in zip(packages, replaced, strict=True):
             with _telling(package):
-                for group in package.depends:
-                    self._satisfy(package, group, 0)
+                self._complete(package, old, 0)
 
     def _only_provider(self, name: str) -> Package:
         providers = self._universe.providers(name)
@@ -101,15 +102,52 @@ class _State:
         """Add a package and all that it needs, or nothing. Raises _Impossible."""
         if depth > _DEEPEST:
             raise _Impossible(f"more than {_DEEPEST} packages need each other in a chain")
-        self._refuse_conflicts(package)
-        mark = len(self._order)
-        self._add(package, reason)
+        if package.name in self.added:
+            raise _Impossible(f"{package} would replace {self._chosen[package.name]}")
+        mark = len(self._log)
+        old = self._chosen.get(package.name)
         try:
-            for group in package.depends:
-                self._satisfy(package, group, depth)
+            self._put(package, reason)
+            self._complete(package, old, depth)
         except _Impossible:
-            self._remove_since(mark)
+            self._undo(mark)
             raise
+
+    def _complete(self, package: Package, old: Package | None, depth: int) -> None:
+        """Add what a package needs, and renew what it cannot be beside with. Raises _Impossible."""
+        self._make_room(package, depth)
+        for group in package.depends:
+            self._satisfy(package, group, depth)
+        if old is not None:
+            self._keep_satisfied(package, old, depth)
+
+    def _make_room(self, package: Package, depth: int) -> None:
+        for relation in _flatten(package.breaks):
+            other = self._find(relation)
+            if other is not None and other.name != package.name:
+                self._renew(other, package, f"{package} conflicts with {other}", depth)
+        for other in list(self._chosen.values()):
+            if other is package or not other.breaks or other.name == package.name:
+                continue
+            if any(package.satisfies(relation) for relation in _flatten(other.breaks)):
+                self._renew(other, package, f"{other} conflicts with {package}", depth)
+
+    def _keep_satisfied(self, package: Package, old: Package, depth: int) -> None:
+        """See to those that needed the old version of a package of the base, as apt does: by their own new ones."""
+        for other in list(self._chosen.values()):
+            for group in other.depends:
+                if any(old.satisfies(relation) for relation in group) and not self._is_met(group):
+                    needs = f"{other} needs {' | '.join(map(str, group))}"
+                    self._renew(other, package, needs, depth)
+                    break
+
+    def _renew(self, other: Package, package: Package, why: str, depth: int) -> None:
+        """Take a newer version of what is installed already. Raises _Impossible where there is none."""
+        candidate = self._universe.candidate(other.name)
+        is_newer = candidate is not None and parse_version(candidate.version) > parse_version(other.version)
+        if candidate is None or not is_newer or other.name in self.added:
+            raise _Impossible(why)
+        self._install(candidate, package.name, depth + 1)
 
     def _satisfy(self, package: Package, group: Alternatives, depth: int) -> None:
         if self._is_met(group):
@@ -157,34 +195,32 @@ class _State:
         """The chosen package that a relation names, if any."""
         return next((p for p in self._providing.get(relation.name, ()) if p.satisfies(relation)), None)
 
-    def _refuse_conflicts(self, package: Package) -> None:
-        present = self._chosen.get(package.name)
-        if present is not None:
-            raise _Impossible(f"{package} would replace {present}")
-        for relation in _flatten(package.breaks):
-            other = self._find(relation)
-            if other is not None and other.name != package.name:
-                raise _Impossible(f"{package} conflicts with {other}")
-        for other in self._chosen.values():
-            if other.breaks and any(package.satisfies(relation) for relation in _flatten(other.breaks)):
-                raise _Impossible(f"{other} conflicts with {package}")
-
-    def _add(self, package: Package, reason: str) -> None:
+    def _put(self, package: Package, reason: str) -> None:
+        old = self._chosen.get(package.name)
+        if old is not None:
+            self._forget(old)
+        self._log.append((package, old))
         self._chosen[package.name] = package
-        self._order.append(package)
         self.added[package.name] = Resolved(package=package, reason=reason)
         self._note(package)
+
+    def _undo(self, mark: int) -> None:
+        """Take back what was put since the log was that long."""
+        for package, old in reversed(self._log[mark:]):
+            del self._chosen[package.name], self.added[package.name]
+            self._forget(package)
+            if old is not None:
+                self._chosen[old.name] = old
+                self._note(old)
+        del self._log[mark:]
 
     def _note(self, package: Package) -> None:
         for name in {package.name, *(relation.name for relation in package.provides)}:
             self._providing.setdefault(name, []).append(package)
 
-    def _remove_since(self, mark: int) -> None:
-        for package in self._order[mark:]:
-            del self._chosen[package.name], self.added[package.name]
-            for name in {package.name, *(relation.name for relation in package.provides)}:
-                self._providing[name].remove(package)
-        del self._order[mark:]
+    def _forget(self, package: Package) -> None:
+        for name in {package.name, *(relation.name for relation in package.provides)}:
+            self._providing[name].remove(package)
 
     def _describe_absence(self, group: Alternatives) -> str:
         for relation in group:

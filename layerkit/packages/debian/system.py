@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, Protocol
 
-from layerkit.layer.entry import ROOT, Entry, EntryType
+from layerkit.layer.entry import ROOT, Entry, EntryType, whiteout
 from layerkit.layer.index import FileTree, IndexedEntry
 from layerkit.layer.source import BytesSource
 from layerkit.oci.digest import shorten
@@ -33,16 +33,18 @@ class System:
         self._base = base
         self._new: dict[str, Entry] = {}
         self._names: dict[str, set[str]] = {}
+        self._hidden: set[str] = set()
+        """What of the base is not there any more, but for what is new at the same paths."""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All that is new, by path."""
-        return tuple(self._new[path] for path in sorted(self._new))
+        """All that is new, and the whiteouts of what is gone, by path."""
+        gone = [whiteout(path) for path in self._hidden if path not in self._new]
+        return tuple(sorted([*self._new.values(), *gone], key=lambda entry: entry.path))
 
     def lookup(self, path: str) -> Entry | IndexedEntry | None:
         """What is at `path`; a symlink at its end is not followed."""
-        path = self.resolve(path)
-        return self._new.get(path) or self._base.tree.lookup(path)
+        return self._at(self.resolve(path))
 
     def exists(self, path: str) -> bool:
         return self._at(self.follow(path)) is not None
@@ -58,7 +60,8 @@ class System:
     def names(self, path: str) -> list[str]:
         """What is in a directory, by name."""
         path = self.follow(path)
-        below = {entry.path.rpartition("/")[2] for entry in self._base.tree.children(path)}
+        children = self._base.tree.children(path)
+        below = {entry.path.rpartition("/")[2] for entry in children if entry.path not in self._hidden}
         return sorted(below | self._names.get(path, set()))
 
     def read(self, path: str) -> bytes:
@@ -66,7 +69,7 @@ class System:
         path = self.follow(path)
         entry = self._new.get(path)
         if entry is None:
-            return self._base.read(path)
+            return b"" if path in self._hidden else self._base.read(path)
         if entry.type is EntryType.HARDLINK:
             return self.read(entry.link)
         if entry.source is None:
@@ -132,6 +135,13 @@ class System:
             parent, _, name = path.rpartition("/")
             self._names[parent or ROOT].discard(name)
 
+    def hide(self, path: str) -> None:
+        """Take away what the base has at `path`, if it is no directory."""
+        path = self.resolve(path)
+        found = self._base.tree.lookup(path)
+        if found is not None and found.type is not EntryType.DIRECTORY:
+            self._hidden.add(path)
+
     def walk(self, path: str) -> Iterator[str]:
         """The new paths at and below `path`."""
         path = self.follow(path)
@@ -171,4 +181,7 @@ class System:
         return "/".join(done) or ROOT
 
     def _at(self, path: str) -> Entry | IndexedEntry | None:
-        return self._new.get(path) or self._base.tree.lookup(path)
+        found = self._new.get(path)
+        if found is None and path not in self._hidden:
+            return self._base.tree.lookup(path)
+        return found

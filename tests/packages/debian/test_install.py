@@ -363,6 +363,57 @@ class TestDatabase:
         assert text_of(installed, "var/lib/dpkg/triggers/menu") == "a:amd64\n"
 
 
+class TestNewerVersions:
+    """dpkg(1), "--install": "If another version of the same package was installed before ... the old files" go."""
+
+    BASE: ClassVar = {
+        "usr/bin/dpkg": b"#!x",
+        "usr/bin/a": b"#!old",
+        "usr/lib/liba.so.1": b"old",
+        "usr/share/both": b"b",
+        "etc/a.conf": b"mine",
+        "var/lib/dpkg/status": b"Package: a\nStatus: install ok installed\nVersion: 0\nArchitecture: amd64\n"
+        b"Conffiles:\n /etc/a.conf 11111111111111111111111111111111\nDescription: a\n\n"
+        b"Package: b\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nDescription: b\n",
+        "var/lib/dpkg/info/a.list": b"/.\n/usr\n/usr/bin/a\n/usr/lib/liba.so.1\n/usr/share/both\n/etc/a.conf\n",
+        "var/lib/dpkg/info/a.postrm": b"#!/bin/sh\n",
+        "var/lib/dpkg/info/b.list": b"/.\n/usr/share/both\n",
+    }
+
+    def test_what_the_new_one_does_not_have_goes(self, make: Make) -> None:
+        installed = put(make("a", {"usr/bin/a": b"#!new", "usr/lib/liba.so.2": b"new"}), base=Base(self.BASE))
+        gone = {entry.hides for entry in installed.entries if entry.type is EntryType.WHITEOUT}
+        # Not what another package has as well, nor what a person may have changed.
+        assert gone == {"usr/lib/liba.so.1", "var/lib/dpkg/info/a.postrm"}
+        assert text_of(installed, "usr/bin/a") == "#!new"
+        assert installed.warnings == ()
+
+    def test_the_database_knows_the_new_one_alone(self, make: Make) -> None:
+        installed = put(make("a", {"usr/bin/a": b"#!new"}), base=Base(self.BASE))
+        status = text_of(installed, "var/lib/dpkg/status")
+        assert re.findall(r"^(?:Package|Version): (.*)$", status, re.MULTILINE) == ["b", "1", "a", "1"]
+        assert text_of(installed, "var/lib/dpkg/info/a.list") == "/.\n/usr/bin/a\n"
+
+    def test_without_dpkg_too(self, make: Make) -> None:
+        base = {
+            "usr/bin/a": b"#!old",
+            "usr/old": b"old",
+            "var/lib/dpkg/status.d/a": b"Package: a\nVersion: 0\nArchitecture: amd64\n",
+            "var/lib/dpkg/status.d/a.md5sums": b"1" * 32 + b"  usr/bin/a\n" + b"2" * 32 + b"  usr/old\n",
+        }
+        installed = put(make("a", {"usr/bin/a": b"#!new"}), base=Base(base))
+        assert {entry.hides for entry in installed.entries if entry.type is EntryType.WHITEOUT} == {
+            "usr/old",
+            "var/lib/dpkg/status.d/a.md5sums",
+        }
+        assert "Version: 1\n" in text_of(installed, "var/lib/dpkg/status.d/a")
+
+    def test_where_nobody_knows_what_the_old_one_had_that_is_told(self, make: Make) -> None:
+        status = b"Package: a\nStatus: install ok installed\nVersion: 0\n"
+        installed = put(make("a"), base=Base({"usr/bin/dpkg": b"#!", "var/lib/dpkg/status": status}))
+        assert installed.warnings == ("package a of the base is replaced by a newer one, and what it had stays",)
+
+
 # What the maintainer scripts of these packages make on a running system, or at a person's wish, and no image needs.
 _THEIRS = re.compile(
     # The lines of `shells` are in another order: packages are not configured one by one.

@@ -107,6 +107,40 @@ def test_any_is_met_by_who_allows_it() -> None:
         names(make_universe(stanza("a", depends="p:any") + stanza("p")), "a")
 
 
+def test_what_is_installed_is_renewed_only_where_a_newer_version_is_needed() -> None:
+    lists = stanza("a", depends="lib") + stanza("b", depends="lib (>= 2)") + stanza("lib", "2")
+    installed = stanza("lib", "1", status="install ok installed")
+    assert names(make_universe(lists), "a", installed=installed) == ["a"]
+    assert names(make_universe(lists), "a", "lib", installed=installed) == ["a"]
+    assert names(make_universe(lists), "b", installed=installed) == ["b", "lib"]
+    assert names(make_universe(lists), "lib=2", installed=installed) == ["lib"]
+
+
+def test_what_needs_the_old_version_is_renewed_too() -> None:
+    lists = stanza("b", depends="lib (= 2)") + stanza("lib", "2") + stanza("lib-dev", "2", depends="lib (= 2)")
+    installed = "".join(
+        [
+            stanza("lib", "1", status="install ok installed"),
+            stanza("lib-dev", depends="lib (= 1)", status="a b installed"),
+        ]
+    )
+    assert names(make_universe(lists), "b", installed=installed) == ["b", "lib", "lib-dev"]
+
+
+def test_what_the_new_one_breaks_is_renewed_too() -> None:
+    lists = stanza("b", breaks="tool (<< 2)") + stanza("tool", "2", depends="more") + stanza("more")
+    installed = stanza("tool", status="install ok installed")
+    assert names(make_universe(lists), "b", installed=installed) == ["b", "more", "tool"]
+
+
+def test_what_cannot_be_renewed_keeps_the_others_out() -> None:
+    installed = stanza("lib", status="a b installed") + stanza("old", depends="lib (= 1)", status="a b installed")
+    lists = stanza("b", depends="lib (>= 2) | c") + stanza("lib", "2") + stanza("c")
+    assert names(make_universe(lists), "b", installed=installed) == ["b", "c"]
+    with pytest.raises(PackageError, match=r"b 1 needs lib \(>= 2\): old 1 needs lib \(= 1\)"):
+        names(make_universe(lists.replace(" | c", "")), "b", installed=installed)
+
+
 def test_circles_end() -> None:
     assert names(make_universe(stanza("a", depends="b") + stanza("b", depends="a")), "a") == ["a", "b"]
 
