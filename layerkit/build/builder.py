@@ -33,6 +33,7 @@ from layerkit.build.planned import BuildPlan, PlannedLayer
 from layerkit.build.recipes import LayerRecords
 from layerkit.build.replan import Replanner
 from layerkit.build.rootfs import RootfsImporter
+from layerkit.build.stretches import StretchRecords
 from layerkit.build.together import run_together
 from layerkit.build.tools import PythonTools
 from layerkit.content.store import Store
@@ -208,6 +209,7 @@ class _Run:
             store=builder.store,
             records=records,
             alike=AlikeRecords(folder=builder.cache, is_trusted=builder.is_cached),
+            stretches=StretchRecords(folder=builder.cache, is_trusted=builder.is_cached),
             has=self._has,
             shared=builder.shared,
             progress=builder.progress,

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     LAYERS = "layers"
     PLANS = "plans"
     ALIKE = "alike"
+    STRETCHES = "stretches"
     HEADERS = "headers"
     DOCUMENTS = "documents"
     ROOTFS = "rootfs"
@@ -28,6 +29,7 @@ RECORDS: Final = (
     Kind.LAYERS,
     Kind.PLANS,
     Kind.ALIKE,
+    Kind.STRETCHES,
     Kind.HEADERS,
     Kind.DOCUMENTS,
     Kind.ROOTFS,
@@ -39,6 +41,7 @@ _FOLDERS: Final = {
     "layers": Kind.LAYERS,
     "plans": Kind.PLANS,
     "alike": Kind.ALIKE,
+    "stretches": Kind.STRETCHES,
     "headers": Kind.HEADERS,
     "documents": Kind.DOCUMENTS,
     "rootfs": Kind.ROOTFS,

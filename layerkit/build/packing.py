@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
@@ -11,10 +12,12 @@ from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.alike import AlikeRecords, Looks, sample
 from layerkit.build.planned import PlannedLayer
 from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, recipe_of
+from layerkit.build.stretches import StretchRecords, place_of
 from layerkit.content.layout import Layout
 from layerkit.layer.compress import Codec, Compression, Content, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
+from layerkit.layer.reuse import DamagedLayer, EarlierLayer
 from layerkit.layer.write import WrittenLayer, read_diff_id, write_layer
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
@@ -44,8 +47,8 @@ def _proceed(abandoned: Event) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packer:
-    """`records` say what was made before, `alike` of which content, and `has` whether the store has it still, and
-    counts on it from then on. `shared` is what other machines have made.
+    """`records` say what was made before, `alike` of which content, `stretches` what of it can be used again, and `has`
+    whether the store has it still, and counts on it from then on. `shared` is what other machines have made.
 
     `threads` compress a layer, by default as many as there are CPUs. `clock` are nanoseconds since 1970: what changed
     just before its now is not counted on.
@@ -54,6 +57,7 @@ class Packer:
     store: Layout
     records: LayerRecords
     alike: AlikeRecords
+    stretches: StretchRecords
     has: Callable[[Digest], bool]
     shared: "SharedLayers | None" = None
     progress: Progress = SILENT
@@ -85,7 +89,7 @@ class Packer:
             key = await asyncio.to_thread(_recipe_of, spec, planned)
             began = self.clock()
 
-            def write(file: BinaryIO) -> WrittenLayer:
+            def write(file: BinaryIO, earlier: EarlierLayer | None) -> WrittenLayer:
                 return write_layer(
                     planned.entries,
                     _Sink(file, abandoned),
@@ -93,6 +97,8 @@ class Packer:
                     level=level,
                     threads=self.threads,
                     advance=run.advance,
+                    earlier=earlier,
+                    may_keep=lambda entries: not is_racy(entries, began),
                 )
 
             try:
@@ -105,9 +111,8 @@ class Packer:
                     run.advance(written.uncompressed_size)
                 else:
                     listener.changes()
-                    written = await asyncio.to_thread(
-                        self.store.write_blob, write, lambda layer: layer.descriptor.digest
-                    )
+                    place = place_of(spec, planned.name, codec.record)
+                    written = await asyncio.to_thread(self._write, write, place)
             finally:
                 # Of a build that is cancelled: a program cannot end before its threads do.
                 abandoned.set()
@@ -143,6 +148,36 @@ class Packer:
 
     async def _is_at_hand(self, layer: Descriptor) -> bool:
         return self._is_whole(layer) or (self.shared is not None and await self.shared.has(layer))
+
+    def _write(self, write: Callable[[BinaryIO, EarlierLayer | None], WrittenLayer], place: str) -> WrittenLayer:
+        """Make the layer, with the help of the one that was in its place before, if the store has it. Blocking."""
+        with self._open_earlier(place) as earlier:
+            try:
+                written = self._write_blob(write, earlier)
+            except DamagedLayer:
+                written = self._write_blob(write, None)
+        self.stretches.remember(place, written)
+        return written
+
+    def _write_blob(
+        self, write: Callable[[BinaryIO, EarlierLayer | None], WrittenLayer], earlier: EarlierLayer | None
+    ) -> WrittenLayer:
+        return self.store.write_blob(lambda file: write(file, earlier), lambda layer: layer.descriptor.digest)
+
+    @contextmanager
+    def _open_earlier(self, place: str) -> Iterator[EarlierLayer | None]:
+        last = self.stretches.find(place)
+        if last is None or not self._is_whole(last.descriptor):
+            yield None
+            return
+        try:
+            file = self.store.path_of(last.descriptor.digest).open("rb")
+        except OSError:
+            # It is freed by others at this moment.
+            yield None
+            return
+        with file:
+            yield EarlierLayer(file, last.stretches)
 
     def _is_whole(self, layer: Descriptor) -> bool:
         return self.has(layer.digest) and self.store.size_of(layer.digest) == layer.size

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache, partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from zlib_ng import zlib_ng
 
@@ -26,7 +26,7 @@ _ZSTD_LEVEL: Final = 3
 
 # Of the tar: memory stays within twice this, and more threads than blocks would find nothing to do.
 _IN_FLIGHT: Final = 8
-_GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """Deflate, no name, no time, no extra flags, unknown system (RFC 1952, section 2.3.1)."""
 _LAST_BLOCK: Final = b"\x03\x00"
 """An empty final block: what ends a deflate stream (RFC 1951, section 3.2.6)."""
@@ -47,6 +47,8 @@ _ZSTD_DEEP: Final = 12
 """Levels above take so much memory for each thread that they get one."""
 _MOST_ZSTD_THREADS: Final = 4
 """More would hold more than 150 MB; the bytes are the same."""
+
+_ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # Its stub says that it is an instance.
 
 Content = bytes | bytearray
 
@@ -82,12 +84,22 @@ class Compress(Protocol):
 class Codec:
     """`record` names the program, its version and settings: whoever has the same gets the same bytes.
 
-    Without `compress` the blocks are stored as they are, or not made at all: eStargz has members instead.
+    Without `compress` the blocks are stored as they are, or not made at all: eStargz has members instead. Where a block
+    is stored as the same bytes whatever stands around it, `pack` makes them, and `join_blocks` a layer of all of them.
     """
 
     media_type: str
     record: str
     compress: Compress | None
+    pack: "Callable[[Content], PackedBlock] | None" = None
+
+
+class PackedBlock(NamedTuple):
+    """A block, how it is stored (raw deflate that is not final, up to a whole byte), and its CRC-32."""
+
+    content: Content
+    stored: bytes
+    checksum: int
 
 
 @lru_cache
@@ -102,7 +114,7 @@ def find_codec(compression: Compression, level: int | None = None) -> Codec:
         case Compression.GZIP:
             level = level or _GZIP_LEVEL
             record = f"zlib-ng/{zlib_ng.ZLIBNG_RUNTIME_VERSION};level={level};{_GZIP_RECORD}"
-            return Codec(OCI_LAYER_GZIP, record, partial(_gzip, deflate=partial(_deflate, level=level)))
+            return _gzip_codec(record, partial(_deflate, level=level))
         case Compression.ESTARGZ:
             level = level or _GZIP_LEVEL
             record = f"zlib-ng/{zlib_ng.ZLIBNG_RUNTIME_VERSION};level={level};estargz=1;chunk=1MiB;stored={_WORTH_IT}%"
@@ -111,7 +123,7 @@ def find_codec(compression: Compression, level: int | None = None) -> Codec:
             import isal  # noqa: PLC0415 - as below
 
             record = f"isa-l/{isal.ISAL_VERSION};level={_FAST_LEVEL};{_GZIP_RECORD}"
-            return Codec(OCI_LAYER_GZIP, record, partial(_gzip, deflate=_deflate_fast))
+            return _gzip_codec(record, _deflate_fast)
         case Compression.ZSTD:
             # Not at the top: most layers are gzip, and a build that changes nothing compresses none.
             import zstandard  # noqa: PLC0415
@@ -128,27 +140,47 @@ def count_threads() -> int:
     return min(len(os.sched_getaffinity(0)), _IN_FLIGHT)
 
 
+def _gzip_codec(record: str, deflate: Callable[[Content], bytes]) -> Codec:
+    pack = partial(_pack, deflate=deflate)
+    return Codec(OCI_LAYER_GZIP, record, partial(_gzip, pack=pack), pack)
+
+
 def _gzip(
     blocks: Iterable[Content],
     *,
     threads: int,
     size: int,  # noqa: ARG001 - gzip has its size at the end
-    deflate: Callable[[Content], bytes],
+    pack: Callable[[Content], PackedBlock],
 ) -> Generator[Content, None, None]:
-    """One member of blocks that are compressed independently, each ending at a whole byte (LAYERS, items 28-30)."""
-    yield _GZIP_HEADER
+    yield from join_blocks(map_in_order(pack, blocks, threads))
+
+
+def join_blocks(blocks: Iterable[PackedBlock]) -> Generator[bytes, None, None]:
+    """The bytes to store: one member of blocks that are compressed independently, each ending at a whole byte (LAYERS,
+    items 28-30)."""
+    yield GZIP_HEADER
     checksum = total = 0
-    for content, block_checksum, block_size in map_in_order(partial(_pack, deflate=deflate), blocks, threads):
-        checksum = zlib_ng.crc32_combine(checksum, block_checksum, block_size)
-        total += block_size
-        yield content
+    for block in blocks:
+        checksum = zlib_ng.crc32_combine(checksum, block.checksum, len(block.content))
+        total += len(block.content)
+        yield block.stored
     yield _LAST_BLOCK + struct.pack("<LL", checksum, total % 2**32)
 
 
-def _pack(block: Content, *, deflate: Callable[[Content], bytes]) -> tuple[bytes, int, int]:
-    """Raw deflate without a final block, the CRC-32 and the size of `block`. Drops the GIL."""
-    content = _store(block) if _is_dense(block) else deflate(block)
-    return content, zlib_ng.crc32(block), len(block)
+def _pack(block: Content, *, deflate: Callable[[Content], bytes]) -> PackedBlock:
+    """Drops the GIL."""
+    return PackedBlock(block, _store(block) if _is_dense(block) else deflate(block), zlib_ng.crc32(block))
+
+
+def unpack_block(stored: bytes, size: int, checksum: int) -> PackedBlock:
+    """The block that was stored so. Drops the GIL. Raises ValueError for other bytes than those."""
+    try:
+        content = zlib_ng.decompressobj(-15).decompress(stored, size + 1)
+    except _ZlibError as error:
+        raise ValueError(str(error)) from error
+    if len(content) != size or zlib_ng.crc32(content) != checksum:
+        raise ValueError("it has another size or checksum")
+    return PackedBlock(content, stored, checksum)
 
 
 def pack_member(content: Content, *, level: int | None = None) -> bytes:
@@ -157,7 +189,7 @@ def pack_member(content: Content, *, level: int | None = None) -> bytes:
         deflated = _store(content) + _LAST_BLOCK
     else:
         deflated = _deflate(content, level=level or _GZIP_LEVEL, end=zlib_ng.Z_FINISH)
-    return b"".join((_GZIP_HEADER, deflated, struct.pack("<LL", zlib_ng.crc32(content), len(content) % 2**32)))
+    return b"".join((GZIP_HEADER, deflated, struct.pack("<LL", zlib_ng.crc32(content), len(content) % 2**32)))
 
 
 def _deflate(block: Content, *, level: int, end: int = zlib_ng.Z_FULL_FLUSH) -> bytes:

@@ -5,7 +5,8 @@ One dialect, so that one entry has one form: POSIX ustar, with a PAX record only
 """
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -48,22 +49,59 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
     from a source at once, trades memory for system calls and changes no byte. Raises LayerError for a source that
     cannot be read or has changed.
     """
-    block = bytearray()
-    for entry in entries:
-        if block and _begins_block(entry):
+    for stretch in iter_stretches(entries):
+        yield from stretch.blocks(read_size=read_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The entries from one boundary of blocks to the next; the last one has what ends the tar too. What its blocks are
+    depends on nothing that is before or after it."""
+
+    entries: Sequence[Entry]
+    is_last: bool = False
+
+    def blocks(self, *, read_size: int = BLOCK_SIZE) -> Generator[bytearray, None, None]:
+        """As `iter_blocks` gives them."""
+        block = bytearray()
+        for entry in self.entries:
+            block += encode_header(entry)
+            if entry.source is not None:
+                for piece in entry.source.pieces(read_size):
+                    block += piece
+                    yield from _cut(block)
+                block += padding(entry.size)
+            yield from _cut(block)
+        if self.is_last:
+            block += TRAILER
+            yield from _cut(block)
+        if block:
             yield block
-            block = bytearray()
-        block += encode_header(entry)
-        if entry.source is not None:
-            for piece in entry.source.pieces(read_size):
-                block += piece
-                yield from _cut(block)
-            block += padding(entry.size)
-        yield from _cut(block)
-    block += TRAILER
-    yield from _cut(block)
-    if block:
-        yield block
+
+    @property
+    def key(self) -> bytes | None:
+        """What tells its blocks from all others: None where the content of an entry cannot be told without reading."""
+        rows: list[tuple[object, ...]] = [(self.is_last,)]
+        for entry in self.entries:
+            identity = None
+            if entry.source is not None and (identity := entry.source.identity) is None:
+                return None
+            xattrs = sorted(entry.xattrs)
+            fields = (entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
+            rows.append((*fields, xattrs, identity))
+        # The repr of tuples of texts and numbers is the same for the same, and another one for another.
+        return hashlib.sha256(repr(rows).encode(errors="surrogatepass")).digest()
+
+
+def iter_stretches(entries: Iterable[Entry]) -> Iterator[Stretch]:
+    """Those of entries that `arrange` has put in order; at least one."""
+    gathered: list[Entry] = []
+    for entry in entries:
+        if gathered and _begins_block(entry):
+            yield Stretch(tuple(gathered))
+            gathered = []
+        gathered.append(entry)
+    yield Stretch(tuple(gathered), is_last=True)
 
 
 def tar_size(entries: Iterable[Entry]) -> int:

@@ -18,6 +18,7 @@ from layerkit.build.builder import Builder, BuiltImage
 from layerkit.build.packing import Packer
 from layerkit.build.planned import PlannedLayer
 from layerkit.build.recipes import LayerRecords
+from layerkit.build.stretches import StretchRecords
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
@@ -519,7 +520,11 @@ async def test_a_layer_of_a_cancelled_build_is_not_written_to_its_end(store: Sto
     planned = PlannedLayer.of(entries, {}, name="large", created_by="")
     folder = store.root / "records"
     packer = Packer(
-        store=store, records=LayerRecords(folder=folder), alike=AlikeRecords(folder=folder), has=store.is_here
+        store=store,
+        records=LayerRecords(folder=folder),
+        alike=AlikeRecords(folder=folder),
+        stretches=StretchRecords(folder=folder),
+        has=store.is_here,
     )
     writing = asyncio.create_task(packer.pack(spec, planned))
     await asyncio.to_thread(source.begun.wait, 60)

@@ -7,7 +7,7 @@ from layerkit.build.cached import RECORDS, Amount, Kind, free, measure
 
 def fill(folder: Path) -> None:
     records = ("layers-1/a", "layers-0/old", "plans-1/a", "alike-1/h", "headers-1/b", "documents/g", "rootfs-1/c")
-    for name in (*records, "packages-1/p", "fetch/d", "fetch/.partial-e", "other/f"):
+    for name in (*records, "packages-1/p", "stretches-1/s", "fetch/d", "fetch/.partial-e", "other/f"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"123")
@@ -24,6 +24,7 @@ def test_what_there_is_by_kind(tmp_path: Path) -> None:
         Kind.LAYERS: Amount(files=2, size=6),
         Kind.PLANS: one,
         Kind.ALIKE: one,
+        Kind.STRETCHES: one,
         Kind.HEADERS: one,
         Kind.DOCUMENTS: one,
         Kind.ROOTFS: one,
@@ -34,7 +35,7 @@ def test_what_there_is_by_kind(tmp_path: Path) -> None:
 
 def test_downloads_that_a_build_may_need_go_only_if_asked_for(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert free(tmp_path, RECORDS) == Amount(files=8, size=24)
+    assert free(tmp_path, RECORDS) == Amount(files=9, size=27)
     assert left(tmp_path) == {"fetch/d", "fetch/.partial-e", "other/f"}
     assert free(tmp_path, Kind) == Amount(files=1, size=3)
     assert left(tmp_path) == {"fetch/.partial-e", "other/f"}

@@ -260,3 +260,22 @@ async def test_after_any_edits_the_image_is_that_of_a_cold_build(
         shutil.rmtree(tmp_path / "cold", ignore_errors=True)
         cold, *_ = await build(replace(patient, cache=tmp_path / "cold"), load(SPEC))
         assert warm.manifest == cold.manifest
+
+
+@pytest.mark.parametrize("damage", [None, "flipped", "gone"])
+async def test_a_layer_that_was_edited_is_that_of_a_cold_build_whatever_became_of_the_one_before(
+    patient: Builder, load: Load, tree: Path, tmp_path: Path, damage: str | None
+) -> None:
+    for number in range(300):
+        (tree / f"file{number}").write_bytes(bytes([number % 251]) * number * 40)
+    first, *_ = await build(patient, load(SPEC))
+    blob = patient.store.path_of(first.image.layers[0].digest)
+    if damage == "gone":
+        blob.unlink()
+    elif damage == "flipped":
+        blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
+    (tree / "file7").write_text("edited")
+    warm, outcomes, read = await build(patient, load(SPEC))
+    assert (outcomes, read > 0) == ([Outcome.DONE], True)
+    cold, *_ = await build(replace(patient, cache=tmp_path / "cold"), load(SPEC))
+    assert warm.manifest == cold.manifest

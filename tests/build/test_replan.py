@@ -37,6 +37,7 @@ layers:
 
 FETCH = f"from: scratch\nlayers: [{{fetch: [{{url: 'http://h/x', dest: /x, sha256: '{'0' * 64}'}}]}}]\n"
 APT = "from: scratch\nlayers: [{apt: [tool]}]\n"
+PYTHON = "from: scratch\nlayers: [{python: {requirements: reqs.txt}}]\n"
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ def test_each_of_the_inputs_counts(load: Load, tree: Path) -> None:
         "donors": {Scratch(): Donor("other", system)},
         "fetched": {fetch.layers[0].fetches[0]: system},
         "debs": {load(APT).layers[0].apt: SimpleNamespace(identity="locked")},
+        "wheels": {load(PYTHON).layers[0].python: SimpleNamespace(identity="locked")},
         "newest": 5,
         "backwards": True,
     }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from layerkit.layer.entry import EntryType
 from layerkit.layer.index import IndexedEntry, LayerIndex, index_layer
-from layerkit.layer.indexfile import decode_index, encode_index
+from layerkit.layer.indexfile import VERSION, decode_index, encode_index
 from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import OCI_LAYER
 from tests.images import file, folder, make_tar, member, symlink
@@ -75,4 +75,4 @@ def test_a_file_cut_short_is_no_index(size: int) -> None:
 
 
 def test_another_version_is_no_index() -> None:
-    assert decode_index(encode_index(BASE).replace(b"index 1\n", b"index 2\n", 1)) is None
+    assert decode_index(encode_index(BASE).replace(b"index %d\n" % VERSION, b"index %d\n" % (VERSION + 1), 1)) is None

@@ -1,0 +1,130 @@
+"""Reuse: stretches of a layer that are as they were are taken out of the layer that was made before.
+
+What is stored of a stretch depends on its entries alone (LAYERS, item 30), and so it is the same again wherever they
+are. It need not be read and deflated: to inflate it gives the tar, whose digest is wanted, at a fraction of that. Each
+block is checked by its size and CRC-32, for a store may have been damaged. Blocking.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import msgspec
+
+from layerkit.layer.compress import (
+    GZIP_HEADER,
+    Content,
+    PackedBlock,
+    map_in_order,
+    unpack_block,
+)
+from layerkit.layer.entry import Entry
+from layerkit.layer.errors import LayerError
+from layerkit.layer.tar import iter_stretches
+
+
+class DamagedLayer(LayerError):
+    """A layer that was made before is not what it was: to be made without it."""
+
+
+class StoredBlock(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes as stored, bytes of the tar, and their CRC-32."""
+
+    stored: int
+    size: int
+    checksum: int
+
+
+class StoredStretch(msgspec.Struct, frozen=True, array_like=True):
+    """`key` is that of its entries, empty where nobody may count on it."""
+
+    key: bytes
+    blocks: tuple[StoredBlock, ...]
+
+
+class EarlierLayer:
+    """A layer whose stretches can be used again: `file` holds it, and `stretches` are all of it, in its order."""
+
+    def __init__(self, file: BinaryIO, stretches: Sequence[StoredStretch]) -> None:
+        self._file = file
+        self._found: dict[bytes, tuple[int, StoredStretch]] = {}
+        offset = len(GZIP_HEADER)
+        for stretch in stretches:
+            if stretch.key:
+                self._found[stretch.key] = offset, stretch
+            offset += sum(block.stored for block in stretch.blocks)
+
+    def find(self, key: bytes) -> "Iterator[KeptBlock] | None":
+        """The blocks of a stretch, None where the layer has none of this key."""
+        found = self._found.get(key)
+        return self._iter_blocks(*found) if found is not None else None
+
+    def _iter_blocks(self, offset: int, stretch: StoredStretch) -> "Iterator[KeptBlock]":
+        for block in stretch.blocks:
+            yield KeptBlock(self._file, offset, block)
+            offset += block.stored
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBlock:
+    """A block that is stored in `file` already, at `offset`."""
+
+    file: BinaryIO
+    offset: int
+    block: StoredBlock
+
+    def unpack(self) -> PackedBlock:
+        """Raises DamagedLayer."""
+        try:
+            stored = os.pread(self.file.fileno(), self.block.stored, self.offset)
+            return unpack_block(stored, self.block.size, self.block.checksum)
+        except (OSError, ValueError) as error:
+            raise DamagedLayer(f"a layer that was made before is damaged: {error}") from error
+
+
+@dataclass(slots=True)
+class StretchPacker:
+    """The blocks of a layer, each packed by `pack` or taken from an `earlier` layer. `may_keep` says of a stretch
+    whether its files are sure to look different once they change."""
+
+    entries: Sequence[Entry]
+    pack: Callable[[Content], PackedBlock]
+    threads: int
+    earlier: EarlierLayer | None
+    may_keep: Callable[[Sequence[Entry]], bool]
+    _keys: list[bytes] = field(default_factory=list)
+    _done: list[list[StoredBlock]] = field(default_factory=list)
+
+    def blocks(self) -> Generator[PackedBlock, None, None]:
+        """Raises what reading the sources raises, and DamagedLayer."""
+        with closing(map_in_order(self._pack, self._iter_blocks(), self.threads)) as blocks:
+            for number, packed in blocks:
+                if number == len(self._done):
+                    self._done.append([])
+                self._done[number].append(StoredBlock(len(packed.stored), len(packed.content), packed.checksum))
+                yield packed
+
+    @property
+    def stretches(self) -> tuple[StoredStretch, ...]:
+        """Those of the layer, once `blocks` has come to its end."""
+        return tuple(StoredStretch(key, tuple(done)) for key, done in zip(self._keys, self._done, strict=True))
+
+    def _iter_blocks(self) -> Iterator[tuple[int, Content | KeptBlock]]:
+        """The blocks, each with the number of its stretch."""
+        for number, stretch in enumerate(iter_stretches(self.entries)):
+            key = stretch.key or b""
+            kept = self.earlier.find(key) if self.earlier is not None and key else None
+            self._keys.append(key if self.may_keep(stretch.entries) else b"")
+            if kept is not None:
+                for found in kept:
+                    yield number, found
+                continue
+            with closing(stretch.blocks()) as blocks:
+                for block in blocks:
+                    yield number, block
+
+    def _pack(self, numbered: tuple[int, Content | KeptBlock]) -> tuple[int, PackedBlock]:
+        number, block = numbered
+        return number, block.unpack() if isinstance(block, KeptBlock) else self.pack(block)
