@@ -127,7 +127,7 @@ class ArrivedWheels:
         for locked, wheel in zip(self.lock.packages, wheels, strict=True):
             own.update(member.path.rpartition("/")[2] for member in wheel.members if ".so" in member.path)
             for library in self.environments.needed(locked, wheel):
-                needed.setdefault(library, []).append(wheel.file)
+                needed.setdefault(library, []).append(str(wheel))
         yield from find_missing(needed, below, own, interpreter)
 
 

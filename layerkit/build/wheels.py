@@ -233,7 +233,8 @@ class Wheels:
             if not folder.resolve().is_relative_to(spec.context.resolve()):
                 raise PackageError(f"the project {folder.name} is outside of the folder of the spec")
             with tempfile.TemporaryDirectory(prefix="layerkit-") as made:
-                wheel = open_wheel(self._uv(folder).build(folder, Path(made)), limits=self.environments.limits)
+                path = self._uv(folder).build(folder, Path(made))
+                wheel = open_wheel(path, limits=self.environments.limits, is_passing=True)
             if not wheel.is_pure or any(tag.abi != "none" or tag.platform != "any" for tag in wheel.tags):
                 raise PackageError(
                     f"{wheel.file} has native code of this machine: build it for each platform (cibuildwheel), and "

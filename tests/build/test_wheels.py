@@ -119,8 +119,8 @@ async def test_requirements_come_with_what_they_need(build: Build, store: Store)
 @pytest.mark.usefixtures("requirements")
 async def test_a_plan_says_which_wheel_a_path_is_from(build: Build) -> None:
     (layer,) = (await build(REQUIREMENTS)).plan.layers
-    assert layer.provenance[f"{SITE}/app/__init__.py"].source == "app-1.0-py3-none-any.whl: app/__init__.py"
-    assert layer.provenance["opt/venv/bin/app"].source == "app-1.0-py3-none-any.whl: program app"
+    assert layer.provenance[f"{SITE}/app/__init__.py"].source == "python: app 1.0"
+    assert layer.provenance["opt/venv/bin/app"].source == "python: app 1.0"
     assert layer.provenance["opt/venv/bin/app"].position.line == 3
 
 
@@ -301,7 +301,7 @@ async def test_a_library_that_is_nowhere_in_the_image_is_told_and_refused_where_
         (result,) = await builder.build([spec_of(load, text)])
         told = [warning.partition(": ")[2] for warning in result.warnings]
         assert told[0] == (
-            "libgone.so.1 is not in the image, and needy-1.0-py3-none-any.whl needs it: "
+            "libgone.so.1 is not in the image, and needy 1.0 needs it: "
             "install what has it (of Debian most likely libgone1)"
         )
     with pytest.raises(DocumentError, match=r"5:13: libgone.so.1 is not in the image"):

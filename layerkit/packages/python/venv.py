@@ -26,6 +26,7 @@ INSTALLER: Final = b"layerkit\n"
 VERSION: Final = 1
 """Of what is made of wheels: who changes that counts it up."""
 
+_ENVIRONMENT: Final = "python: the environment"
 _MADE_ANEW: Final = frozenset({"RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json"})
 """In `.dist-info`: what installers write. A wheel has no say in it."""
 
@@ -121,7 +122,7 @@ class _Installer:
             ):
                 continue
             path = self._destination(wheel, member)
-            file = _File(member.source, member.is_executable, member.hash, f"{wheel.file}: {member.path}")
+            file = _File(member.source, member.is_executable, member.hash, f"python: {wheel}")
             if member.scheme == "scripts":
                 file = self._adapt(wheel, member, file)
             self._put(path, file, wheel)
@@ -129,10 +130,10 @@ class _Installer:
         for point in wheel.programs:
             path = f"bin/{point.name}"
             program = _naming(wheel, make_launcher, point, self._venv.python)
-            self._put(path, _made(program, f"{wheel.file}: program {point.name}", is_executable=True), wheel)
+            self._put(path, _made(program, f"python: {wheel}", is_executable=True), wheel)
             paths.append(path)
         path = f"{self._venv.site_packages}/{wheel.dist_info}/INSTALLER"
-        self._put(path, _made(INSTALLER, wheel.file), wheel)
+        self._put(path, _made(INSTALLER, f"python: {wheel}"), wheel)
         paths.append(path)
         return paths
 
@@ -151,7 +152,7 @@ class _Installer:
             place = cached_name(path, venv.target.version)
             # What a wheel brings itself is made by somebody who had a reason.
             if code and place not in self._files:
-                self._put(place, _made(code, f"{wheel.file}: byte code"), wheel)
+                self._put(place, _made(code, f"python: {wheel}"), wheel)
                 found.append(place)
         return found
 
@@ -197,7 +198,7 @@ class _Installer:
         rows = {self._row(path) for path in paths}
         rows.add(Row(self._relative(place)))
         content = encode_record(rows)
-        self._put(place, _File(BytesSource(content), is_executable=False, hash=None, origin=wheel.file), wheel)
+        self._put(place, _File(BytesSource(content), is_executable=False, hash=None, origin=f"python: {wheel}"), wheel)
 
     def _row(self, path: str) -> Row:
         file = self._files[path]
@@ -210,7 +211,7 @@ class _Installer:
     def _entries(self) -> Iterator[Placed]:
         venv = self._venv
         usual = ("", "bin", "lib", f"lib/{venv.target.python}", venv.site_packages)
-        folders = dict.fromkeys(usual, "the environment")
+        folders = dict.fromkeys(usual, _ENVIRONMENT)
         for path, file in self._files.items():
             parent = path.rpartition("/")[0]
             while parent not in folders:
@@ -218,13 +219,14 @@ class _Installer:
                 parent = parent.rpartition("/")[0]
         for path in sorted(folders):
             if path in self._files:
+                other = folders[path].removeprefix("python: ")
                 raise PackageError(
-                    f"{venv.into}/{path} is a file of {self._owners[path].file}, and a folder of {folders[path]}"
+                    f"{venv.into}/{path} is a file of {self._owners[path].file}, and a folder of {other}"
                 )
-            yield Placed(self._entry(path, EntryType.DIRECTORY, 0o755), "python")
-        yield Placed(self._entry("pyvenv.cfg", EntryType.FILE, 0o644, source=BytesSource(_config(venv))), "python")
+            yield Placed(self._entry(path, EntryType.DIRECTORY, 0o755), _ENVIRONMENT)
+        yield Placed(self._entry("pyvenv.cfg", EntryType.FILE, 0o644, source=BytesSource(_config(venv))), _ENVIRONMENT)
         for path, target in self._links.items():
-            yield Placed(self._entry(path, EntryType.SYMLINK, 0o777, link=target), "python")
+            yield Placed(self._entry(path, EntryType.SYMLINK, 0o777, link=target), _ENVIRONMENT)
         for path, file in sorted(self._files.items()):
             mode = 0o755 if file.is_executable else 0o644
             yield Placed(self._entry(path, EntryType.FILE, mode, source=file.source), file.origin)

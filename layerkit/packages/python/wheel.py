@@ -26,7 +26,7 @@ from packaging.version import InvalidVersion, Version
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import plain_name
 from layerkit.layer.read import DEFAULT_LIMITS, Limits, exceeds
-from layerkit.layer.source import MemberSource
+from layerkit.layer.source import Contents, MemberSource
 from layerkit.layer.spool import Spool
 from layerkit.oci.digest import shorten
 from layerkit.packages.errors import PackageError
@@ -82,6 +82,9 @@ class Wheel:
     is_pure: bool
     members: tuple[Member, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
     @property
     def dist_info(self) -> str:
         return f"{self.distribution}.dist-info"
@@ -126,11 +129,31 @@ class Wheel:
         return {member.path: member for member in self.members if member.scheme in {"purelib", "platlib"}}
 
 
-def open_wheel(path: Path, *, file: str = "", limits: Limits = DEFAULT_LIMITS) -> Wheel:
-    """The wheel at `path`, whose name is `file` where it is kept under another. Raises PackageError, naming it."""
+class _Kept:
+    """A file that is opened for each read: an environment may be of more wheels than files may be open."""
+
+    identity: str | None = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, offset: int, size: int) -> bytes:
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.pread(file, size, offset)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise LayerError(f"{self._path} cannot be read any more: {error.strerror}: build again") from error
+
+
+def open_wheel(path: Path, *, file: str = "", limits: Limits = DEFAULT_LIMITS, is_passing: bool = False) -> Wheel:
+    """The wheel at `path`, whose name is `file` where it is kept under another. One that `is_passing` can be read when
+    it is no longer there. Raises PackageError, naming it."""
     file = file or path.name
     try:
-        return _Opener(path, file, limits).open()
+        return _Opener(path, file, limits, is_passing=is_passing).open()
     except _DAMAGED as error:
         raise PackageError(f"{file} is damaged, or no wheel: {error}: fetch it again") from error
     except LayerError as error:
@@ -142,8 +165,9 @@ def open_wheel(path: Path, *, file: str = "", limits: Limits = DEFAULT_LIMITS) -
 
 
 class _Opener:
-    def __init__(self, path: Path, file: str, limits: Limits) -> None:
+    def __init__(self, path: Path, file: str, limits: Limits, *, is_passing: bool) -> None:
         self._path = path
+        self._is_passing = is_passing
         self._file = file
         self._limits = limits
 
@@ -162,6 +186,7 @@ class _Opener:
                 rows = parse_record(self._text(archive, places, f"{dist_info}/RECORD"))
                 is_pure = self._read_wheel_file(self._text(archive, places, f"{dist_info}/WHEEL"))
                 self._check_metadata(self._text(archive, places, f"{dist_info}/METADATA"), name, version)
+        contents: Contents = spool if self._is_passing else _Kept(self._path)
         site = "purelib" if is_pure else "platlib"
         members = []
         for path, (info, offset) in places.items():
@@ -175,7 +200,7 @@ class _Opener:
                 raise PackageError(f"{shorten(path)} has {info.file_size} bytes, and by its RECORD {row.size}")
             scheme, inner = self._scheme(path, distribution, site)
             source = MemberSource(
-                archive=spool,
+                archive=contents,
                 name=f"{self._file}: {path}",
                 offset=offset,
                 stored=info.compress_size,

@@ -261,3 +261,19 @@ def test_a_wheel_with_changed_bytes_is_refused_or_gives_what_record_says(data: s
     rows = {member.path: member.hash for member in wheel.members}
     for (scheme, path), content in found.items():
         assert rows[path].digest == hashlib.sha256(content).digest(), scheme
+
+
+def test_many_wheels_are_open_at_once(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    wheels = [open_wheel(make_wheel(tmp_path, version=str(version))) for version in range(50)]
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+    assert all(contents(wheel) for wheel in wheels)
+
+
+def test_a_wheel_that_is_passing_can_be_read_when_it_is_gone(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path)
+    passing, kept = open_wheel(path, is_passing=True), open_wheel(path)
+    path.unlink()
+    assert contents(passing)
+    with pytest.raises(PackageError, match="cannot be read any more: No such file"):
+        contents(kept)
