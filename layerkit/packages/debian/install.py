@@ -25,14 +25,16 @@ from layerkit.packages.debian.system import Root, System
 from layerkit.packages.debian.unpack import Excluded, IsExcluded, OpenDeb, unpack
 from layerkit.packages.errors import PackageError
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Of what comes of installing packages, which builds remember: who changes that counts it up."""
 
 LD_CACHE: Final = "etc/ld.so.cache"
 _SHELLS: Final = "usr/share/debianutils/shells"
 _LD_CONF: Final = "etc/ld.so.conf"
 _TRUSTED: Final = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
-_DIVERSION: Final = re.compile(rb"^(?!\s*#)(?!.*(?:--remove|--list|--truename)).*\bdpkg-divert\b.*--", re.MULTILINE)
+_DIVERSION: Final = re.compile(rb"^(?!\s*#)(?!.*(?:--remove|--list|--truename)).*\bdpkg-divert\b.*--.*", re.MULTILINE)
+_OF_MERGING: Final = b".usr-is-merged"
+"""In the names to which the packages of essential programs divert what a merged /usr would hide."""
 _LARGEST_LIBRARY: Final = 512 * 2**20
 
 
@@ -94,7 +96,7 @@ def install(
     doubts = [
         f"package {item.name} diverts files of other packages, which is not done here"
         for item in debs
-        if _DIVERSION.search(item.deb.control.get("preinst", b""))
+        if _diverts(item.deb.control.get("preinst", b""))
     ]
     unknown = {name: tuple(dict.fromkeys(statements)) for name, statements in effects.unknown.items()}
     entries = system.entries
@@ -104,6 +106,11 @@ def install(
         if entry.path in owners
     }
     return Installed(entries=entries, origins=origins, warnings=tuple(warnings), doubts=tuple(doubts), unknown=unknown)
+
+
+def _diverts(script: bytes) -> bool:
+    lines = _DIVERSION.findall(script.replace(b"\\\n", b" "))
+    return any(_OF_MERGING not in line for line in lines)
 
 
 def _in_order(debs: Sequence[OpenDeb]) -> list[OpenDeb]:

@@ -212,10 +212,17 @@ def _read_plain(text: str, at: int, parts: list[str]) -> int:
 def _close(text: str, at: int, begin: str, end: str) -> int:
     """After what closes the bracket at `at`; quotes within are passed over."""
     depth = 0
+    is_quoted = False
     while at < len(text):
         character = text[at]
         if character == "\\":
             at += 1
+        elif character == '"':
+            is_quoted = not is_quoted
+        elif text.startswith(f"${begin}", at):
+            at = _close(text, at + 1, begin, end) - 1
+        elif is_quoted:
+            pass
         elif character == "'":
             at = _find(text, "'", at + 1)
         elif character == begin:

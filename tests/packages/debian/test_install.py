@@ -203,6 +203,20 @@ if [ "$name" = app ]; then touch /yes; else touch /no; fi
         assert (by_path(installed)["usr/bin/a"].gid > 0, installed.unknown) == (True, {})
 
     @pytest.mark.parametrize(
+        ("preinst", "is_told"),
+        [
+            ("dpkg-divert --package a --add --rename --divert /usr/x.real /usr/x", True),
+            ("dpkg-divert --package a --remove /usr/x", False),
+            ("# dpkg-divert --add x", False),
+            ("dpkg-divert --quiet --add \\\n  --divert /.lib.usr-is-merged /lib", False),
+        ],
+    )
+    def test_diversions_are_told(self, make: Make, preinst: str, is_told: bool) -> None:
+        installed = put(make("a", preinst=f"#!/bin/sh\n{preinst}\n"))
+        told = ("package a diverts files of other packages, which is not done here",)
+        assert installed.doubts == (told if is_told else ())
+
+    @pytest.mark.parametrize(
         ("script", "unknown"),
         [
             ("#!/bin/sh\nif a; then\n", "all of it, because expected a word, found `the end`"),

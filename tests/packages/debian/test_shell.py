@@ -42,6 +42,8 @@ def one(text: str) -> Statement:
         ("a >/dev/null 2>&1 <x b", ["a", "b"]),
         ("a 2", ["a", "2"]),
         ('a "$(b "c" \'d)\')" `e f` ${g:-h}', ["a", "$(b \"c\" 'd)')", "`e f`", "${g:-h}"]),
+        ('a "$(b "\\\' c \' {" | d)"', ["a", "$(b \"\\' c ' {\" | d)"]),
+        ('a "$(b "$(c ")")")" d', ["a", '$(b "$(c ")")")', "d"]),
         ("a '$b' \\$c \"\\$d\"", ["a", f"{LITERAL}b", f"{LITERAL}c", f"{LITERAL}d"]),
         ('a "b\nc"', ["a", "b\nc"]),
         ("a <<EOF\nnot a command\nEOF\n", ["a"]),
