@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from layerkit.cli.environment import (
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
 from layerkit.cli.results import Attached, describe_metadata, describe_result
 from layerkit.content.store import Store
+from layerkit.document.problem import DocumentError
 from layerkit.oci.digest import Digest
 from layerkit.oci.platform import Platform, parse_platform
 from layerkit.oci.reference import (
@@ -106,6 +107,7 @@ class _Build(click.Command):
     help="Put what is in each image beside it, as spdx or as cyclonedx; may be repeated. Without a format: spdx.",
 )
 @click.option("--provenance", is_flag=True, help="Put what each image was built from beside it, as SLSA provenance.")
+@click.option("--watch", is_flag=True, help="Build again whenever something changes that the build reads.")
 @click.option("--check", is_flag=True, help="See whether the spec can be built, and write nothing.")
 @click.option("--check-repro", is_flag=True, help="Build twice in different conditions, and compare.")
 @click.option("--second-time", is_flag=True, hidden=True)
@@ -144,6 +146,7 @@ def build(
     locked: bool,
     bills: tuple[str, ...],
     provenance: bool,
+    watch: bool,
     check: bool,
     check_repro: bool,
     second_time: bool,
@@ -167,10 +170,16 @@ def build(
     layerkit build --load && docker run web
     layerkit build -o oci:out -o oci-archive:web.tar        also write a layout and an archive
     layerkit build --check                                  only see whether all is right
+    layerkit build --watch --load                           again after each change
     layerkit build --cache-from registry.example/acme/web:cache --cache-to registry.example/acme/web:cache
     """
     _refuse_folder(name for name in names if "/" in name or name in {".", ".."})
     places = _parse_places(outputs)
+    if watch:
+        written = [place.where.path for place in places]
+        written += [each for each in (metadata_file, iidfile) if each is not None]
+        _watch(path, parse_variables(variables), platforms, names, written, output)
+        return
     if no_cache and caches:
         raise click.UsageError("--no-cache and --cache-from contradict each other.")
     cache_from, cache_to = _parse_caches("--cache-from", caches), _parse_caches("--cache-to", cache_targets)
@@ -308,6 +317,37 @@ async def _attest(order: _Order, builder: Builder, results: Sequence[BuildResult
     for manifest in (manifest for manifests in attached.values() for manifest in manifests):
         output.note(f"  {'referrer':<8} {'':>8}  {manifest.digest}  {manifest.document.artifact_type}")
     return attached
+
+
+def _watch(
+    path: str,
+    variables: Mapping[str, str],
+    platforms: tuple[Platform, ...],
+    names: tuple[str, ...],
+    outputs: Sequence[Path],
+    output: Output,
+) -> None:
+    """Do what this command does, and again whenever something changes."""
+    from layerkit.build.watched import Watched, watched_by  # noqa: PLC0415 - see _parse_places
+    from layerkit.cli.watch import watch_builds  # noqa: PLC0415
+
+    context = click.get_current_context()
+    images: Sequence[ImageSpec] = ()
+
+    def find() -> Watched:
+        nonlocal images
+        # Of a spec that is wrong just now, or gone, the last good one says where to look.
+        with suppress(DocumentError, OSError):
+            images = load_file(
+                path,
+                variables=variables,
+                default_platform=host_platform(),
+                platforms=platforms,
+                source_date_epoch=source_date_epoch(),
+            ).select(names)
+        return watched_by(images, Path(path), [lock_path(Path(path))], outputs)
+
+    watch_builds(lambda: context.invoke(build, **{**context.params, "watch": False}), find, output)
 
 
 def _parse_places(outputs: Sequence[str]) -> "list[Place]":

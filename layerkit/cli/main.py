@@ -122,11 +122,8 @@ def main() -> None:
         # Whoever asks for nothing is told what there is.
         error.show()
         code = error.exit_code
-    except click.ClickException as error:
-        voice.error(_tidy(error.format_message()), _usage(error))
-        code = error.exit_code
     except Exception as error:
-        told = _tell(_first(error), voice)
+        told = tell(error, voice)
         if told is None:
             raise
         code = told
@@ -138,6 +135,14 @@ def main() -> None:
     # Else the interpreter looks for cycles in all there is once more, on the way to giving it back.
     gc.freeze()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def tell(error: Exception, voice: Voice) -> int | None:
+    """Tell of what made a command fail; the answer is the exit code. None for a mistake of this program."""
+    if isinstance(error, click.ClickException):
+        voice.error(_tidy(error.format_message()), _usage(error))
+        return error.exit_code
+    return _tell(_first(error), voice)
 
 
 def _tidy(message: str) -> str:
