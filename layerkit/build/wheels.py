@@ -32,10 +32,10 @@ from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import AptLock, LockedWheel, PythonLock, digest_request
 from layerkit.packages.python.bytecode import find_interpreter
 from layerkit.packages.python.choice import Chosen
-from layerkit.packages.python.indexes import NO_INDEXES, Indexes, without_login
+from layerkit.packages.python.indexes import NO_INDEXES, Indexes, indexes_of, without_login
 from layerkit.packages.python.interpreter import Surroundings, find_target
 from layerkit.packages.python.pylock import choose_of_pylock
-from layerkit.packages.python.requirements import Requirements, load_requirements
+from layerkit.packages.python.requirements import Requirements, fill_in, load_requirements
 from layerkit.packages.python.target import Target, machine_of
 from layerkit.packages.python.uv import Uv, find_uv
 from layerkit.packages.python.uvlock import choose_of_uvlock
@@ -82,7 +82,8 @@ class Wheels:
     tools: PythonTools
     environments: Environments
     told: dict[Path, Indexes]
-    """What this machine's pip and uv have been told, by the folders of projects for which that was asked."""
+    """What this machine's pip and uv have been told, by the folders of projects for which that was asked; and what
+    requirements say themselves, by their files."""
     _urls: dict[Digest, str] = field(default_factory=dict)
     """Where wheels are, of those that were chosen in this build."""
     _projects: dict[Path, Wheel] = field(default_factory=dict)
@@ -104,6 +105,8 @@ class Wheels:
             if python.requirements:
                 requirements = load_requirements(spec.context / python.requirements, spec.context)
                 texts = dict(requirements.files)
+                urls = [fill_in(url, self.tools.environment) for url in requirements.indexes]
+                self.told[requirements.path] = indexes_of(urls)
             elif python.lock:
                 texts = dict(load_requirements(spec.context / python.lock, spec.context).files)
         except (PackageError, LayerError) as error:

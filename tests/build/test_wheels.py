@@ -194,6 +194,9 @@ async def test_a_wheel_that_contradicts_its_record_is_refused_by_name(
 
 async def test_hashes_that_requirements_demand_hold(build: Build, requirements: Path, wheels: Path) -> None:
     app = hashlib.sha256((wheels / "app-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    lib = hashlib.sha256((wheels / "lib-1.0-cp311-cp311-manylinux_2_17_x86_64.whl").read_bytes()).hexdigest()
+    requirements.write_text(f"app==1.0 --hash=sha256:{app}\nlib==1.0 --hash=sha256:{lib} --hash=sha256:{'0' * 64}\n")
+    await build(REQUIREMENTS)
     requirements.write_text(f"app==1.0 --hash=sha256:{app}\nlib==1.0 --hash=sha256:{'0' * 64}\n")
     with pytest.raises(DocumentError, match=r"lib-1.0-cp311.*is not what requirements.txt demands"):
         await build(REQUIREMENTS)

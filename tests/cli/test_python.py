@@ -177,3 +177,12 @@ def test_a_build_without_a_network_says_what_it_cannot_reach(layerkit: LayerkitP
     assert done.code == 2
     assert "layerkit.yaml:3:13: requirements.txt cannot be resolved for Python 3.11.0" in done.stderr
     assert "127.0.0.1:9" in done.stderr
+
+
+def test_requirements_may_name_an_index_with_a_login(layerkit: LayerkitProcess, spec: Path, wheels: Path) -> None:
+    with serve(Index(wheels, login=LOGIN)) as index:
+        address = index.url.removeprefix("http://")
+        text = f"--index-url http://${{WHO}}:s3cret@{address}/simple\nhello\n"
+        (spec.parent / "requirements.txt").write_text(text)
+        layerkit("lock", "-f", spec, WHO="me")
+    assert "s3cret" not in spec.with_suffix(".lock").read_text()

@@ -8,7 +8,7 @@ import configparser
 import re
 import tomllib
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +69,12 @@ def read_indexes(environ: Mapping[str, str], home: Path, folders: list[Path], re
     # uv has no variable for it.
     options = ("--no-index",) if pip.get("no-index", "").lower() in _TRUE else ()
     return Indexes(environment=environment, options=options, logins=logins)
+
+
+def indexes_of(urls: Iterable[str]) -> Indexes:
+    """What URLs say by themselves."""
+    logins = {_origin(url): login for url in urls if (login := _login(url))}
+    return Indexes(environment={}, options=(), logins=logins)
 
 
 def without_login(url: str) -> str:

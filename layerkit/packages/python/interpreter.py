@@ -33,6 +33,7 @@ _DISTRIBUTIONS: Final = {
 }
 """The minor version of glibc, where no list of packages says it."""
 _PLATFORMS: Final = {"platform:el8": 28, "platform:el9": 34, "platform:el10": 39}
+_USUAL_PLACES: Final = ("/usr/bin/python3", "/usr/local/bin/python3", "/opt/python/bin/python3", "/opt/bin/python3")
 _USUAL: Final = 28
 """What is in any distribution that is still maintained."""
 _MUSL_MINOR: Final = 2
@@ -56,14 +57,24 @@ def find_target(around: Surroundings, machine: str, interpreter: str, version: s
     """
     found = version or _find_version(around, interpreter)
     if not found:
+        other = next((path for path in _USUAL_PLACES if path != interpreter and _is_there(around.tree, path)), "")
         raise PackageError(
-            f"the image has no {interpreter}, as far as layerkit can see: install one below or in the same layer "
-            "(`apt: [python3]`), name another as `interpreter`, or say its `version`"
+            f"the image has no {interpreter}, as far as layerkit can see: "
+            + (f"it has {other}, which can be named as `interpreter`; or " if other else "")
+            + "install one below or in the same layer (`apt: [python3]`), name another as `interpreter`, or say its "
+            "`version`"
         )
     if found.count(".") == 1:
         found += _find_patch(around, found)
     libc, warnings = _find_libc(around)
     return Target(full_version=found, machine=machine, libc=libc), warnings
+
+
+def _is_there(tree: FileTree, path: str) -> bool:
+    try:
+        return tree.lookup(tree.resolve_directory(path)) is not None
+    except LayerError:
+        return False
 
 
 def _find_version(around: Surroundings, interpreter: str) -> str:

@@ -16,6 +16,10 @@ from layerkit.oci.errors import OCIError
 from layerkit.packages.errors import PackageError
 
 _INCLUDE: Final = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+|(?=[^\s=-]))(?P<path>\S.*)\Z")
+_INDEX: Final = re.compile(
+    r"(?:-i|--index-url|--extra-index-url|-f|--find-links)(?:\s*=\s*|\s+)(?P<url>[a-z]+://\S+)\Z"
+)
+_VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Z0-9_]+)\}")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _HASH: Final = re.compile(r"\s--hash(?:\s*=\s*|\s+)(?P<algorithm>[A-Za-z0-9]+):(?P<value>[A-Za-z0-9]+)")
 _COMMENT: Final = re.compile(r"(?:\A|\s+)#.*")
@@ -25,7 +29,8 @@ _MOST_BYTES: Final = 16 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """`files` are those that are read, with their content, by the paths as the first one leads to them.
+    """`files` are those that are read, with their content, by the paths as the first one leads to them; `indexes` are
+    the URLs that they name, as they stand there.
 
     `hashes` are by the name of the distribution: where there are any, each wheel must have one of its own.
     """
@@ -33,6 +38,7 @@ class Requirements:
     path: Path
     files: Mapping[str, str]
     hashes: Mapping[str, frozenset[Digest]]
+    indexes: tuple[str, ...] = ()
 
     def check(self, name: str, file: str, digest: Digest) -> None:
         """Raises PackageError for a wheel that is none of those that are demanded."""
@@ -51,6 +57,7 @@ def load_requirements(path: Path, folder: Path) -> Requirements:
     """
     files: dict[str, str] = {}
     hashes: dict[str, set[Digest]] = {}
+    indexes: list[str] = []
     pending = [path]
     while pending:
         current = pending.pop()
@@ -68,10 +75,22 @@ def load_requirements(path: Path, folder: Path) -> Requirements:
                 if "://" in included:
                     raise PackageError(f"{name} includes {shorten(included)}: keep a copy beside it")
                 pending.append(current.parent / included)
+            elif found := _INDEX.match(line):
+                indexes.append(found["url"])
             elif digests := list(_hashes(line, name)):
                 package = _NAME.match(line)
                 hashes.setdefault(canonicalize_name(package[0]) if package else "", set()).update(digests)
-    return Requirements(path=path, files=files, hashes={name: frozenset(found) for name, found in hashes.items()})
+    return Requirements(
+        path=path,
+        files=files,
+        hashes={name: frozenset(found) for name, found in hashes.items()},
+        indexes=tuple(indexes),
+    )
+
+
+def fill_in(text: str, environment: Mapping[str, str]) -> str:
+    """The text with `${NAME}` as it is in the environment; one that is not there stays."""
+    return _VARIABLE.sub(lambda found: environment.get(found["name"], found[0]), text)
 
 
 def _name_within(path: Path, folder: Path) -> str:

@@ -105,6 +105,11 @@ def test_an_interpreter_that_nobody_knows_is_an_error(image: Surroundings) -> No
         found(image)
 
 
+def test_an_interpreter_that_stands_elsewhere_is_told() -> None:
+    with pytest.raises(PackageError, match="it has /usr/local/bin/python3, which can be named as `interpreter`"):
+        found(around(["usr/local/bin/python3.13"], links={"usr/local/bin/python3": "python3.13"}))
+
+
 def test_links_in_a_circle_are_an_error() -> None:
     with pytest.raises(PackageError, match="loop"):
         found(around(links={"usr/bin/python3": "python3"}))

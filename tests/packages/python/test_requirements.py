@@ -6,7 +6,7 @@ import pytest
 
 from layerkit.oci.digest import Digest
 from layerkit.packages.errors import PackageError
-from layerkit.packages.python.requirements import Requirements, load_requirements
+from layerkit.packages.python.requirements import Requirements, fill_in, load_requirements
 
 ONE, TWO = Digest("sha256:" + "1" * 64), Digest("sha256:" + "2" * 64)
 
@@ -70,3 +70,16 @@ def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_bytes(b"\xff")
     with pytest.raises(PackageError, match=r"requirements.txt is not UTF-8"):
         load_requirements(tmp_path / "requirements.txt", tmp_path)
+
+
+def test_indexes_are_those_that_it_names(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        requirements=(
+            "-i https://${A}:b@a.example/simple\n--extra-index-url=https://b.example\n-f wheels\n-r more.txt\nc\n"
+        ),
+        more="--find-links https://c.example/wheels # why\n",
+    )
+    assert found.indexes == ("https://${A}:b@a.example/simple", "https://b.example", "https://c.example/wheels")
+    assert fill_in(found.indexes[0], {"A": "me"}) == "https://me:b@a.example/simple"
+    assert fill_in("${GONE}", {}) == "${GONE}"
