@@ -28,7 +28,7 @@ specs/hello/bin/busybox:
 	@.ci/busybox $@
 
 demo: .venv/installed specs/hello/bin/busybox
-	@PATH="$$PWD/$(BIN):$$PATH" specs/hello/demo
+	@PATH="$$PWD/$(BIN):$$PATH" specs/demo
 
 clients:
 	@.ci/clients

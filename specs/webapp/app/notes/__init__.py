@@ -1,0 +1,1 @@
+"""Notes: a web service that keeps short texts in a database."""
