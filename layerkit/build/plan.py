@@ -19,7 +19,7 @@ from layerkit.document.problem import DocumentError, InvalidValue, Position
 from layerkit.layer.arrange import arrange
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType, whiteout
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, IndexedEntry, Subtree
+from layerkit.layer.index import FileTree, IndexedEntry, Place, Subtree
 from layerkit.layer.source import BytesSource, FileSource
 from layerkit.layer.write import FORMAT_VERSION
 from layerkit.packages.errors import PackageError
@@ -73,6 +73,7 @@ class Planner:
         self._below = inputs.base
         self._beside = inputs.base
         """What is below an item of the layer at hand: with the packages of the same layer, which come before it."""
+        self._ground = _Ground(FileTree())
         self._context = Context(spec, backwards=inputs.backwards)
         self._base_layers = len(inputs.base.layers)
         self._layers: list[PlannedLayer] = []
@@ -139,6 +140,7 @@ class Planner:
         self._beside = self._below
         if layer.apt is not None:
             self._install(layer.apt, planned, removed)
+        self._ground = _Ground(self._beside.tree)
         for item in _items(layer):
             try:
                 for taken in self._take(item):
@@ -272,7 +274,7 @@ class Planner:
 
     def _put(self, planned: dict[str, _Planned], taken: Taken, item: _Item) -> None:
         is_declared = isinstance(item, Directory) and _sets_attributes(item.attributes)
-        entry = _settle(taken.entry, self._beside.tree, is_declared=is_declared)
+        entry = _settle(taken.entry, self._ground, is_declared=is_declared)
         if entry.path == ROOT and not is_declared:
             return
         replaced = planned.get(entry.path)
@@ -421,18 +423,35 @@ def _check_replaced(entry: Entry, replaced: _Planned) -> None:
         )
 
 
-def _settle(entry: Entry, below: FileTree, *, is_declared: bool) -> Entry:
+class _Ground:
+    """What there is below a layer. Most of what is put there goes to few directories, which are looked up once."""
+
+    def __init__(self, tree: FileTree) -> None:
+        self.tree = tree
+        self._places: dict[str, Place] = {}
+
+    def find(self, path: str) -> tuple[str, IndexedEntry | None]:
+        """Where a path is once the links of its parents are followed, and what is there. Raises LayerError."""
+        parent, _, name = path.rpartition("/")
+        if path == ROOT:
+            return path, self.tree.lookup(path)
+        place = self._places.get(parent)
+        if place is None:
+            place = self._places[parent] = self.tree.place(parent, path=path)
+        return join(place.path, name), place.lookup(name)
+
+
+def _settle(entry: Entry, ground: _Ground, *, is_declared: bool) -> Entry:
     """Where an entry goes on top of what there is: through the links of its parents, and never over a folder.
 
     A folder that exists keeps its attributes unless the spec declares others: copying into /tmp must not take its
     sticky bit. Raises LayerError.
     """
-    path = below.resolve(entry.path)
-    existing = below.lookup(path)
+    path, existing = ground.find(entry.path)
     if entry.type is EntryType.DIRECTORY:
         if existing is not None and existing.type is EntryType.SYMLINK:
-            path = below.resolve_directory(path)
-            existing = below.lookup(path)
+            path = ground.tree.resolve_directory(path)
+            existing = ground.tree.lookup(path)
         if existing is not None and existing.type is EntryType.DIRECTORY:
             return replace(entry, path=path) if is_declared else _kept(existing, path)
         if existing is not None:

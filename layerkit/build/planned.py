@@ -1,6 +1,6 @@
 """Planned: the layers of an image before anything of them is written, as values."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from layerkit.document.problem import Position
+from layerkit.layer.arrange import Arranged, arrange
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.tar import tar_size
 from layerkit.sizes import format_size
@@ -48,7 +49,7 @@ class Made(NamedTuple):
     `provenance` is by the paths of the entries. Folders that are there for the sake of what is in them have none.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Arranged
     provenance: Mapping[str, Provenance]
 
 
@@ -68,10 +69,10 @@ class PlannedLayer:
 
     @classmethod
     def of(
-        cls, entries: Sequence[Entry], provenance: Mapping[str, Provenance], *, name: str, created_by: str
+        cls, entries: Iterable[Entry], provenance: Mapping[str, Provenance], *, name: str, created_by: str
     ) -> "PlannedLayer":
-        """That of entries in the order of the layer."""
-        made = Made(tuple(entries), provenance)
+        """Raises LayerError for entries that cannot share a layer."""
+        made = Made(arrange(entries), provenance)
         return cls(name=name, created_by=created_by, make=lambda: made)
 
     @cached_property
@@ -79,7 +80,7 @@ class PlannedLayer:
         return self._make()
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> Arranged:
         """Raises what planning them anew raises."""
         return self._made.entries
 
@@ -117,22 +118,12 @@ class BuildPlan:
     doubts: tuple[Doubt, ...] = ()
 
 
-def outline_of(entries: Sequence[Entry]) -> Outline:
+def outline_of(entries: Iterable[Entry]) -> Outline:
+    arranged = arrange(entries)
+    keys = [stretch.key for stretch in arranged.stretches]
     return Outline(
-        files=sum(entry.type is EntryType.FILE for entry in entries),
-        size=sum(entry.size for entry in entries),
-        tar_size=tar_size(entries),
-        key=_key_of(entries),
+        files=sum(entry.type is EntryType.FILE for entry in arranged),
+        size=sum(entry.size for entry in arranged),
+        tar_size=tar_size(arranged),
+        key=sha256(b"".join(key or b"" for key in keys)).hexdigest() if all(keys) else None,
     )
-
-
-def _key_of(entries: Iterable[Entry]) -> str | None:
-    digester = sha256()
-    for entry in entries:
-        identity = None
-        if entry.source is not None and (identity := entry.source.identity) is None:
-            return None
-        fields = (entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
-        # The repr of tuples of texts and numbers is the same for the same, and another one for another.
-        digester.update(repr((*fields, sorted(entry.xattrs), identity)).encode(errors="surrogatepass"))
-    return digester.hexdigest()

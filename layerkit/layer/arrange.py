@@ -5,13 +5,23 @@ Source: LAYERS, items 10-12, 15 and 26; image-spec, layer.md ("duplicate entries
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 
 from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
+from layerkit.layer.tar import Stretch, iter_stretches
 from layerkit.oci.digest import shorten
 
 
-def arrange(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+class Arranged(tuple[Entry, ...]):  # noqa: SLOT001 - it keeps what is dear to find
+    """Entries that can share a layer, in the order in which they are written."""
+
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        return tuple(iter_stretches(self))
+
+
+def arrange(entries: Iterable[Entry]) -> Arranged:
     """The entries of one layer in the order in which they are written, which does not depend on that of `entries`.
 
     A directory, then all that is in it: whiteouts first, the rest by the bytes of its names. Parents that are
@@ -22,6 +32,8 @@ def arrange(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     the name that it deletes or below an opaque one, and a hardlink whose target is not a file of this layer with the
     same attributes.
     """
+    if isinstance(entries, Arranged):
+        return entries
     layer: dict[str, Entry] = {}
     for entry in entries:
         if entry.path in layer:
@@ -30,7 +42,7 @@ def arrange(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     _add_parents(layer)
     _check_whiteouts(layer)
     _order_links(layer)
-    return tuple(sorted(layer.values(), key=_rank))
+    return Arranged(sorted(layer.values(), key=_rank))
 
 
 def _rank(entry: Entry) -> bytes:

@@ -354,6 +354,23 @@ class Subtree:
         return [(name, Subtree(child)) for name, child in sorted((self._node.children or {}).items())]
 
 
+class Place:
+    """A directory of a tree, `path` "" for the root, be it there or not: for as long as the tree does not change."""
+
+    __slots__ = ("_node", "path")
+
+    def __init__(self, path: str, node: _Node | None) -> None:
+        self.path = path
+        self._node = node
+
+    def lookup(self, name: str) -> IndexedEntry | None:
+        """What is there under this name."""
+        if self._node is None or self._node.children is None:
+            return None
+        node = self._node.children.get(name)
+        return node.entry if node is not None else None
+
+
 class FileTree:
     """The file system that layers make, the lowest first.
 
@@ -423,6 +440,14 @@ class FileTree:
         if name in {"", ".", ".."}:
             return self.resolve_directory(path)
         return "/".join([*self._follow(parent, path)[0], name])
+
+    def place(self, directory: str, *, path: str) -> "Place":
+        """Where what is put into the directory goes, each symlink of it followed inside the root.
+
+        It need not exist. Raises what `resolve` raises of `path`, which is to be put there.
+        """
+        names, nodes = self._follow(directory, path)
+        return Place("/".join(names), nodes[-1])
 
     def resolve_directory(self, path: str) -> str:
         """`path` with each symlink in it followed inside the root, the last name too; see `resolve`."""

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from layerkit.layer.arrange import Arranged
 from layerkit.layer.compress import (
     GZIP_HEADER,
     Content,
@@ -22,7 +23,6 @@ from layerkit.layer.compress import (
 )
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
-from layerkit.layer.tar import iter_stretches
 
 
 class DamagedLayer(LayerError):
@@ -89,7 +89,7 @@ class StretchPacker:
     """The blocks of a layer, each packed by `pack` or taken from an `earlier` layer. `may_keep` says of a stretch
     whether its files are sure to look different once they change."""
 
-    entries: Sequence[Entry]
+    entries: Arranged
     pack: Callable[[Content], PackedBlock]
     threads: int
     earlier: EarlierLayer | None
@@ -113,7 +113,7 @@ class StretchPacker:
 
     def _iter_blocks(self) -> Iterator[tuple[int, Content | KeptBlock]]:
         """The blocks, each with the number of its stretch."""
-        for number, stretch in enumerate(iter_stretches(self.entries)):
+        for number, stretch in enumerate(self.entries.stretches):
             key = stretch.key or b""
             kept = self.earlier.find(key) if self.earlier is not None and key else None
             self._keys.append(key if self.may_keep(stretch.entries) else b"")

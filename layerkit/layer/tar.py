@@ -7,7 +7,7 @@ One dialect, so that one entry has one form: POSIX ustar, with a PAX record only
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 from layerkit.layer.entry import ROOT, Entry, EntryType
@@ -53,7 +53,7 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
         yield from stretch.blocks(read_size=read_size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stretch:
     """The entries from one boundary of blocks to the next; the last one has what ends the tar too. What its blocks are
     depends on nothing that is before or after it."""
@@ -78,7 +78,7 @@ class Stretch:
         if block:
             yield block
 
-    @property
+    @cached_property
     def key(self) -> bytes | None:
         """What tells its blocks from all others: None where the content of an entry cannot be told without reading."""
         rows: list[tuple[object, ...]] = [(self.is_last,)]
