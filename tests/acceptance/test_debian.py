@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from layerkit.packages.debian.ldcache import parse_library
 from tests.debs import make_deb
 from tests.engines import OFFLINE, Client, run_docker, run_podman
 from tests.programs import PROJECT, LayerkitProcess, run_registry
@@ -150,16 +151,21 @@ def test_an_image_for_another_architecture_is_complete(built: Built) -> None:
     layer = read(built.arm, manifest["digest"])["layers"][0]
     names: set[str] = set()
     machines: dict[str, int] = {}
+    needed: dict[str, set[str]] = {}
     with tarfile.open(built.arm / "blobs" / layer["digest"].replace(":", "/")) as tar:
         for member in tar:
             names.add(member.name.rpartition("/")[2])
             if member.isfile() and (file := tar.extractfile(member)) is not None:
-                head = file.read(20)
-                if head[:4] == b"\x7fELF":
-                    machines[member.name] = struct.unpack_from("<H", head, 18)[0]
+                content = file.read()
+                if content[:4] == b"\x7fELF":
+                    machines[member.name] = struct.unpack_from("<H", content, 18)[0]
+                    library = parse_library(content)
+                    for name in library.needed if library else ():
+                        needed.setdefault(name, set()).add(member.name)
     assert len(machines) > 300
     assert {path: machine for path, machine in machines.items() if machine != MACHINE_ARM64} == {}
-    assert {"ld-linux-aarch64.so.1", "libc.so.6", "libapt-pkg.so.6.0", "libcrypto.so.3"} <= names
+    assert {"ld-linux-aarch64.so.1", "libc.so.6", "libapt-pkg.so.6.0", "libcrypto.so.3"} <= needed.keys()
+    assert {name: paths for name, paths in needed.items() if name not in names} == {}
 
 
 def read(layout: Path, digest: str) -> dict[str, Any]:
