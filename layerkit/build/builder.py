@@ -19,6 +19,7 @@ import msgspec
 from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.alike import AlikeRecords
 from layerkit.build.bases import BaseImage, Bases, Sibling
+from layerkit.build.bounds import using
 from layerkit.build.documents import DocumentCache
 from layerkit.build.fetch import Fetcher, OpenURL
 from layerkit.build.fetched import Fetches
@@ -161,8 +162,9 @@ class Builder:
         with a spec and its files, OCIError for bases and the store, LayerError for content that is not what it is said
         to be.
         """
-        run = _Run(self, Replanner(folder=self.cache, is_trusted=self.is_cached).plan)
-        return tuple([await run.build(image, listeners.get(image.name, DEAF)) for image in images])
+        with using(self.cache):
+            run = _Run(self, Replanner(folder=self.cache, is_trusted=self.is_cached).plan)
+            return tuple([await run.build(image, listeners.get(image.name, DEAF)) for image in images])
 
     async def plan(self, images: Sequence[ImageSpec]) -> tuple[BuildPlan, ...]:
         """What a build of the images would write, by image and platform. Raises what `build` raises."""
@@ -172,9 +174,10 @@ class Builder:
         """The images by platform, up to their plans. Where these are to be readable, all that they copy is brought.
         Raises what `build` raises."""
         run = _Run(self)
-        prepared = [await run.prepare(spec) for image in images for spec in image.specs]
-        if is_readable:
-            await run.bring_contents(planned for one in prepared for planned in one.plan.layers)
+        with using(self.cache):
+            prepared = [await run.prepare(spec) for image in images for spec in image.specs]
+            if is_readable:
+                await run.bring_contents(planned for one in prepared for planned in one.plan.layers)
         return tuple(prepared)
 
     async def resolve(self, images: Sequence[ImageSpec]) -> Lock:
@@ -182,12 +185,13 @@ class Builder:
         images below others that have packages are planned. Raises what `build` raises."""
         run = _Run(self)
         below = _below_packages(images)
-        for image in images:
-            for spec in image.specs:
-                if image.name in below:
-                    await run.prepare(spec)
-                else:
-                    await run.resolve(spec)
+        with using(self.cache):
+            for image in images:
+                for spec in image.specs:
+                    if image.name in below:
+                        await run.prepare(spec)
+                    else:
+                        await run.resolve(spec)
         return run.pins.used
 
 

@@ -2,7 +2,8 @@
 
 All of it can be made again. A record or an index that is gone is missed by nobody: whoever has it open reads on,
 whoever comes later makes it anew. A download may be waited for by a build that has planned with it: it is freed only
-where that is asked for. Beginnings of files, which others may be at work on, and what is not known stay.
+where that is asked for, or while nobody builds (`build/bounds.py`). Beginnings of files, which others may be at work
+on, and what is not known stay.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,21 +61,22 @@ class Amount:
 
 def measure(folder: Path) -> dict[Kind, Amount]:
     """What the cache in `folder` has of each kind, of this version and of others."""
-    return {kind: _add_up(size for _, size in _iter_files(folder, kind)) for kind in Kind}
+    return {kind: add_up(size for _, size in iter_files(folder, kind)) for kind in Kind}
 
 
 def free(folder: Path, kinds: Iterable[Kind]) -> Amount:
     """Remove all of these kinds from the cache in `folder`; returned is what is gone. Raises OSError."""
     gone = []
     for kind in kinds:
-        for path, size in _iter_files(folder, kind):
+        for path, size in iter_files(folder, kind):
             with suppress(FileNotFoundError):
                 path.unlink()
                 gone.append(size)
-    return _add_up(gone)
+    return add_up(gone)
 
 
-def _iter_files(folder: Path, kind: Kind) -> Iterator[tuple[Path, int]]:
+def iter_files(folder: Path, kind: Kind) -> Iterator[tuple[Path, int]]:
+    """The files of this kind, and their sizes."""
     for name in _names(folder):
         # `layers-1`: the version of the format comes after the name.
         if _FOLDERS.get(name.partition("-")[0]) is not kind or (folder / name).is_symlink():
@@ -86,6 +88,13 @@ def _iter_files(folder: Path, kind: Kind) -> Iterator[tuple[Path, int]]:
                     yield path, path.stat().st_size
 
 
+def iter_leftovers(folder: Path) -> Iterator[Path]:
+    """What has not got its name yet: of processes that are at work, or were killed."""
+    for name in _names(folder):
+        if name.partition("-")[0] in _FOLDERS and not (folder / name).is_symlink():
+            yield from (folder / name / file for file in _names(folder / name) if file.startswith("."))
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(path.name for path in folder.iterdir())
@@ -93,6 +102,7 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _add_up(sizes: Iterable[int]) -> Amount:
+def add_up(sizes: Iterable[int]) -> Amount:
+    """Of files of these sizes."""
     found = list(sizes)
     return Amount(files=len(found), size=sum(found))

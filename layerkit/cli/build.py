@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from layerkit.build.bounds import trim
 from layerkit.build.builder import Builder, BuildResult
 from layerkit.build.record import Records
 from layerkit.cli.environment import (
     Access,
     ReferenceType,
     access_options,
+    cache_size,
     data_folder,
     host_platform,
     make_builder,
@@ -211,6 +213,7 @@ def build(
     if check:
         _check(builder, file, selected, output)
         return
+    most_cached = cache_size()
     for image in selected:
         output.note(f"building {image.name} for {', '.join(map(str, image.platforms))}")
     again: list[str] | None = None
@@ -234,6 +237,7 @@ def build(
     results, attached = asyncio.run(_carry_out(order, builder, output))
     described = [describe_result(result, references[result.spec.name], attached) for result in results]
     _keep_records(Path(path), results, output)
+    trim(builder.cache, most_cached, time.time())
     if metadata_file is not None:
         metadata_file.write_text(f"{format_json(describe_metadata(results, references))}\n")
     if iidfile is not None:

@@ -49,6 +49,22 @@ def cache_folder() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "layerkit"
 
 
+def cache_size() -> int:
+    """LAYERKIT_CACHE_SIZE, in bytes or with a unit, by default 10 GB: what builds leave of the cache."""
+    text = os.environ.get("LAYERKIT_CACHE_SIZE", "")
+    if not text:
+        from layerkit.build.bounds import DEFAULT_SIZE  # noqa: PLC0415 - most commands build nothing
+
+        return DEFAULT_SIZE
+    from layerkit.document.problem import InvalidValue  # noqa: PLC0415
+    from layerkit.document.types import parse_byte_size  # noqa: PLC0415
+
+    try:
+        return parse_byte_size(text)
+    except InvalidValue as error:
+        raise click.UsageError(f"LAYERKIT_CACHE_SIZE: {error.message}; {error.hint}") from error
+
+
 def host_platform() -> Platform:
     """Linux on the architecture of this machine: images are made for Linux, wherever they are built."""
     return parse_platform(f"linux/{platform.machine().lower() or 'amd64'}")

@@ -1,6 +1,7 @@
 """`copy`, `tag`, `rm`, `prune`, `save` and `load`: what they say, and that an image keeps its digest on every way."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -177,6 +178,22 @@ class TestStore:
         assert layerkit("cache", "ls").stdout.split()[:5] == ["KIND", "FILES", "SIZE", "layers", "1"]
         assert layerkit("cache", "prune").stdout.endswith(" files\n")
         assert json.loads(layerkit("cache", "prune", "--format", "json").stdout) == {"files": 0, "size": 0}
+
+    def test_a_build_leaves_no_more_of_the_cache_than_it_may(self, layerkit: LayerkitProcess, tmp_path: Path) -> None:
+        (tmp_path / "layerkit.yaml").write_text("from: scratch\nlayers: [{copy: [{content: x, dest: /x}]}]\n")
+        download = layerkit.data / "cache/layerkit/fetch/sha256-x"
+        download.parent.mkdir(parents=True)
+        download.write_bytes(bytes(1000))
+        layerkit("build", cwd=tmp_path)
+        assert download.exists()
+        # As if it had just been brought.
+        os.utime(download.parent)
+        layerkit("build", cwd=tmp_path, LAYERKIT_CACHE_SIZE="0.5kB")
+        assert not download.exists()
+        for wrong in ("much", "-1", "1G"):
+            done = layerkit("build", cwd=tmp_path, check=False, LAYERKIT_CACHE_SIZE=wrong)
+            assert (done.code, done.stdout) == (2, "")
+            assert done.stderr.startswith("error: LAYERKIT_CACHE_SIZE: expected a size in bytes")
 
     def test_a_registry_removes_tags_and_images(
         self, layerkit: LayerkitProcess, images: dict[str, str], registry: RegistryProcess
