@@ -99,6 +99,12 @@ class _Installer:
         self._taken = {"pyvenv.cfg", *self._links}
 
     def install(self, wheels: Sequence[Wheel]) -> Installed:
+        venv = self._venv
+        if venv.interpreter.startswith((f"{venv.into}/bin/", f"{venv.into}/lib64/")):
+            raise PackageError(
+                f"{venv.interpreter} stands where the environment has links to it: choose an `into` of its own, like "
+                "/opt/venv"
+            )
         _check_once(wheels)
         _check_tags(wheels, self._venv.target)
         paths = {wheel.name: self._place(wheel) for wheel in wheels}

@@ -173,6 +173,12 @@ def test_one_distribution_is_not_installed_twice(tmp_path: Path) -> None:
         install(wheels, VENV)
 
 
+def test_an_environment_does_not_take_the_place_of_its_interpreter() -> None:
+    venv = Venv(into="/usr/local", interpreter="/usr/local/bin/python3", target=BOOKWORM)
+    with pytest.raises(PackageError, match="choose an `into` of its own, like /opt/venv"):
+        install([], venv)
+
+
 def test_a_name_too_long_for_the_kernel_is_refused(tmp_path: Path) -> None:
     files = {"hello-1.0.data/scripts/run": PROGRAM}
     venv = Venv(into="/" + "a" * 120, interpreter="/usr/bin/python3", target=BOOKWORM)
