@@ -97,13 +97,13 @@ class Archive:
     _stanzas: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, files: Mapping[str, bytes] | None = None, **fields: str) -> None:
-        """A package with these files; `fields` are those of make_deb, and `depends`."""
+        """A package with these files; `fields` are those of make_deb, `depends` and `path`."""
         depends = fields.pop("depends", "")
         if depends:
             fields["control"] = f"Depends: {depends}\n" + fields.get("control", "")
-        deb = make_deb(name, files, **fields)  # type: ignore[arg-type]
         version, architecture = fields.get("version", "1"), fields.get("architecture", "amd64")
-        path = f"pool/main/{name}_{version}_{architecture}.deb"
+        path = fields.pop("path", f"pool/main/{name}_{version}_{architecture}.deb")
+        deb = make_deb(name, files, **fields)  # type: ignore[arg-type]
         self.files[f"{self.url}/{path}"] = deb
         for listed in ("amd64", "arm64") if architecture == "all" else (architecture,):
             self._stanzas.setdefault(listed, []).append(

@@ -72,6 +72,13 @@ class Archives:
                 for archive, ending in (("debian", ""), ("debian", "-updates"), ("debian-security", "-security"))
                 if not ending or suite not in {"sid", "unstable"}
             ]
+        found = find_sources(read_sources(self.apt), suite, architecture)
+        for source in found:
+            if not source.mirror.startswith(("http://", "https://")):
+                raise PackageError(
+                    f"this machine's apt has {source.suite} from {source.mirror}, which is not read here: "
+                    "name `mirror:` and `keyring:` in the spec"
+                )
         return [
             Source(
                 mirror=source.mirror,
@@ -80,7 +87,7 @@ class Archives:
                 keyring=source.keyring if keyring is None else keyring,
                 architectures=source.architectures,
             )
-            for source in find_sources(read_sources(self.apt), suite, architecture)
+            for source in found
         ]
 
     def _keyring(self, path: Path | None) -> bytes:

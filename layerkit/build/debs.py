@@ -5,6 +5,7 @@ same request to the same lists is resolved once.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,8 @@ from layerkit.build.installing import ArrivedDeb, ArrivedDebs, Installs
 from layerkit.build.kept import Keeper
 from layerkit.build.together import run_together
 from layerkit.layer.errors import LayerError
-from layerkit.oci.digest import Digest
+from layerkit.layer.spool import Shelf
+from layerkit.oci.digest import Digest, shorten
 from layerkit.oci.errors import DigestInvalid, OCIError
 from layerkit.packages.debian.architecture import debian_architecture
 from layerkit.packages.debian.control import decode
@@ -33,6 +35,7 @@ from layerkit.packages.lock import AptLock, LockedDeb, digest_request
 from layerkit.spec.model import Apt, Spec
 
 _AT_ONCE: Final = 8
+_PATH: Final = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._+~:%/-]*")
 _OS_RELEASE: Final = ("etc/os-release", "usr/lib/os-release")
 
 
@@ -142,7 +145,7 @@ class Debs:
             architecture=request.architecture,
             suite=request.suite,
             lock=lock,
-            debs=tuple(ArrivedDeb(deb, self.fetcher.path(deb.sha256), self.installs.spool) for deb in lock.packages),
+            debs=tuple(ArrivedDeb(deb, self.fetcher.path(deb.sha256), self.installs) for deb in lock.packages),
             installs=self.installs,
         )
 
@@ -177,7 +180,7 @@ def open_debs(fetcher: Fetcher, *, spool: Path, machine: Path, today: Callable[[
         fetcher=fetcher,
         archives=Archives(fetcher=fetcher, today=today, apt=machine),
         keeper=keeper,
-        installs=Installs(keeper=keeper, spool=spool),
+        installs=Installs(keeper=keeper, spool=spool, shelf=Shelf(spool)),
     )
 
 
@@ -192,6 +195,8 @@ def _lock(item: Resolved) -> LockedDeb:
     package = item.package
     if package.sha256 is None or not package.path:
         raise PackageError(f"the list has no SHA256 or no file name of package {package.name}: it cannot be trusted")
+    if not _PATH.fullmatch(package.path) or ".." in package.path.split("/"):
+        raise PackageError(f"package {package.name} stands at {shorten(package.path)}, which no archive would say")
     return LockedDeb(
         name=package.name,
         version=package.version,

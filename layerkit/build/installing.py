@@ -22,6 +22,7 @@ from layerkit.layer.compress import count_threads
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, PartSource, Source
+from layerkit.layer.spool import Shelf
 from layerkit.packages.debian.install import VERSION, Installed, install
 from layerkit.packages.debian.unpack import OpenDeb, open_deb
 from layerkit.packages.errors import PackageError
@@ -36,11 +37,11 @@ class ArrivedDeb:
     """A package on this machine, at `path`. It is verified and opened when it is needed, by several threads at once;
     as the contents of its files it has its SHA-256 for an identity."""
 
-    def __init__(self, locked: LockedDeb, path: Path, spool: Path) -> None:
+    def __init__(self, locked: LockedDeb, path: Path, installs: "Installs") -> None:
         self.locked = locked
         self.identity: str | None = str(locked.sha256)
         self._path = path
-        self._spool = spool
+        self._installs = installs
         self._opened: OpenDeb | None = None
         self._lock = Lock()
 
@@ -52,7 +53,9 @@ class ArrivedDeb:
         with self._lock:
             if self._opened is None:
                 self._verify()
-                self._opened = open_deb(self._path, self._spool, identity=self.identity)
+                self._opened = open_deb(
+                    self._path, self._installs.spool, identity=self.identity, shelf=self._installs.shelf
+                )
             return self._opened
 
     def read(self, offset: int, size: int) -> bytes:
@@ -90,10 +93,11 @@ class InstalledDebs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installs:
-    """`spool` is a folder for what is decompressed."""
+    """`spool` is a folder for what is decompressed, `shelf` is for what of it is small."""
 
     keeper: Keeper
     spool: Path
+    shelf: Shelf
 
     def find(self, key: str, debs: Sequence[ArrivedDeb]) -> InstalledDebs | None:
         record = self.keeper.find(f"installed-{key}", _Record)

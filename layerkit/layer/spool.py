@@ -8,7 +8,9 @@ import tempfile
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Final
 
 from layerkit.layer.errors import LayerError
@@ -17,6 +19,8 @@ from layerkit.layer.read import DEFAULT_LIMITS, Limits, Tape, decompress_archive
 from layerkit.layer.source import Contents
 
 _PIECE: Final = 2**20
+_SMALL: Final = 8 * 2**20
+"""Bytes of a tar that may be on a shelf."""
 
 
 class Spool:
@@ -50,6 +54,38 @@ class Spool:
 
     def read(self, offset: int, size: int) -> bytes:
         return os.pread(self._fd, size, offset)
+
+
+class Shelf:
+    """A file without a name for many small tars, in `folder`: of hundreds each could not have one open of its own.
+    Filled by several threads at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._spool: Spool | None = None
+        self._size = 0
+        self._lock = Lock()
+
+    def put(self, content: bytes, identity: str | None) -> Contents:
+        """Keep a tar; `identity` is as a Spool's."""
+        with self._lock:
+            if self._spool is None:
+                self._spool = Spool.begin(self._folder)
+            start = self._size
+            self._spool.write(content)
+            self._size += len(content)
+            return _Shelved(self._spool, start, len(content), identity)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelved:
+    spool: Spool
+    start: int
+    size: int
+    identity: str | None
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self.spool.read(self.start + offset, max(0, min(size, self.size - offset)))
 
 
 class Picked:
@@ -102,21 +138,42 @@ class Picked:
 
 
 def open_tar(
-    file: BinaryIO, folder: Path, limits: Limits = DEFAULT_LIMITS, *, identity: str | None = None
+    file: BinaryIO,
+    folder: Path,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    identity: str | None = None,
+    shelf: Shelf | None = None,
 ) -> tuple[LayerIndex, Contents]:
     """The index and the contents of the tar, compressed in any usual way, that the seekable `file` holds.
 
-    It is no layer: whiteouts in it are refused. What is compressed goes to a spool in `folder`. `identity` is a digest
-    of the file, where it is known. Raises LayerError.
+    It is no layer: whiteouts in it are refused. What is compressed goes to a spool in `folder`, or to the shelf where
+    it is small. `identity` is a digest of the file, where it is known. Raises LayerError.
     """
     if detect_compression(file) == "none":
         index = index_tar(decompress_archive(file, limits), limits=limits, has_whiteouts=False)
         return index, Spool.of(file, identity)
-    spool = Spool.begin(folder, identity)
+    held: list[bytes] = []
+    spool = Spool.begin(folder, identity) if shelf is None else None
 
     def copied() -> Iterator[bytes]:
+        nonlocal spool
+        size = 0
         for piece in decompress_archive(file, limits):
-            spool.write(piece)
+            size += len(piece)
+            if spool is None and size > _SMALL:
+                spool = Spool.begin(folder, identity)
+                for each in held:
+                    spool.write(each)
+                held.clear()
+            if spool is None:
+                held.append(piece)
+            else:
+                spool.write(piece)
             yield piece
 
-    return index_tar(copied(), limits=limits, has_whiteouts=False), spool
+    index = index_tar(copied(), limits=limits, has_whiteouts=False)
+    if spool is None:
+        assert shelf is not None  # noqa: S101 - else there is a spool
+        return index, shelf.put(b"".join(held), identity)
+    return index, spool

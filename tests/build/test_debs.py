@@ -1,6 +1,7 @@
 """Layers of Debian packages: chosen from signed lists, brought by their digests, installed by what they say."""
 
 import io
+import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,20 @@ async def test_a_package_that_was_damaged_in_the_cache_is_told_and_brought_anew(
     assert (await build(SCRATCH)).manifest.digest == first.manifest.digest
 
 
+async def test_hundreds_of_packages_need_few_open_files(build: Build, archive: Archive) -> None:
+    names = [f"part{number}" for number in range(60)]
+    for name in names:
+        archive.add(name, {f"usr/share/{name}": b"x"})
+    archive.publish()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 40, hard))
+    try:
+        image = await build(SCRATCH.replace("[app]", f"[{', '.join(names)}]"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert image.plan.layers[0].files > 60
+
+
 class TestStatements:
     TEXT = SCRATCH.replace("[app]", "[odd]")
 
@@ -248,6 +263,17 @@ class TestRefusals:
     async def test_a_suite_that_the_machine_has_not(self, build: Build) -> None:
         message = await self.refuse(build, SCRATCH.replace("bookworm", "trixie"))
         assert "this machine's apt has no source for the suite trixie (it has bookworm)" in message
+
+    async def test_a_source_of_the_machine_that_is_no_web_server(self, build: Build, machine: Path) -> None:
+        machine.joinpath("sources.list").write_text("deb file:/srv/debian bookworm main\n")
+        message = await self.refuse(build)
+        assert "this machine's apt has bookworm from file:/srv/debian, which is not read here" in message
+
+    async def test_a_package_whose_path_leads_elsewhere(self, build: Build, archive: Archive) -> None:
+        archive.add("evil", path="../../evil.deb")
+        archive.publish()
+        message = await self.refuse(build, SCRATCH.replace("[app]", "[evil]"))
+        assert "package evil stands at '../../evil.deb', which no archive would say" in message
 
     async def test_a_platform_without_packages(self, build: Build) -> None:
         assert "has no packages for riscv64" in await self.refuse(build, platform="linux/riscv64")

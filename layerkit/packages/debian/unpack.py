@@ -14,7 +14,7 @@ from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import IndexedEntry, LayerIndex
 from layerkit.layer.source import Contents, PartSource
-from layerkit.layer.spool import open_tar
+from layerkit.layer.spool import Shelf, open_tar
 from layerkit.packages.debian.control import Stanza
 from layerkit.packages.debian.deb import Deb, open_member, read_deb
 from layerkit.packages.debian.package import Package
@@ -52,12 +52,13 @@ class OpenDeb:
         return [entry.path for entry in self.index.entries if entry.path != ROOT]
 
 
-def open_deb(path: Path, spool: Path, *, identity: str | None = None) -> OpenDeb:
-    """`spool` is a folder for what is decompressed, `identity` a digest of the package. Raises PackageError."""
+def open_deb(path: Path, spool: Path, *, identity: str | None = None, shelf: Shelf | None = None) -> OpenDeb:
+    """`spool` is a folder for what is decompressed, and `shelf` for what of it is small; `identity` is a digest of the
+    package. Raises PackageError."""
     deb = read_deb(path)
     try:
         with open_member(path, deb.offset, deb.size) as data:
-            index, contents = open_tar(data, spool, identity=identity)
+            index, contents = open_tar(data, spool, identity=identity, shelf=shelf)
     except LayerError as error:
         raise PackageError(f"{path.name}: its data.tar cannot be read: {error}") from error
     return OpenDeb(deb=deb, index=index, contents=contents)
