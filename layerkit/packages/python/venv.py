@@ -94,7 +94,8 @@ class _Installer:
         self._compile_modules = compile_modules
         self._files: dict[str, _File] = {}
         self._owners: dict[str, Wheel] = {}
-        self._warnings: list[str] = []
+        self._shared: dict[tuple[str, str], list[str]] = {}
+        """Paths that two wheels have with different content, by the two."""
         self._links = dict(_links(venv))
         self._taken = {"pyvenv.cfg", *self._links}
 
@@ -117,7 +118,13 @@ class _Installer:
             placed = tuple(self._entries())
         except LayerError as error:
             raise PackageError(str(error)) from error
-        return Installed(placed=placed, warnings=tuple(self._warnings))
+        return Installed(placed=placed, warnings=tuple(self._warn()))
+
+    def _warn(self) -> Iterator[str]:
+        for (one, other), paths in self._shared.items():
+            others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            are = "are" if others else "is"
+            yield f"{self._venv.into}/{min(paths)}{others} {are} in both {one} and {other}: the latter has its way"
 
     def _place(self, wheel: Wheel) -> list[str]:
         """Put the files of a wheel where they belong; where that is."""
@@ -192,9 +199,7 @@ class _Installer:
             if not path.startswith("bin/"):
                 raise PackageError(f"{wheel.file} has two files for {self._venv.into}/{path}")
         elif before is not None and self._files[path].hash != file.hash:
-            self._warnings.append(
-                f"{self._venv.into}/{path} is in both {before.file} and {wheel.file}: the latter has its way"
-            )
+            self._shared.setdefault((before.file, wheel.file), []).append(path)
         self._files[path] = file
         self._owners[path] = wheel
 

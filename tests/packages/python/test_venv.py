@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.packages.errors import PackageError
@@ -126,12 +128,14 @@ def test_an_environment_without_wheels_is_one() -> None:
 
 def test_a_file_of_two_wheels_is_told_unless_it_is_the_same(tmp_path: Path) -> None:
     wheels = [
-        open_wheel(make_wheel(tmp_path, name=name, files={"shared.py": text, "tests/__init__.py": b""}))
+        open_wheel(
+            make_wheel(tmp_path, name=name, files={"shared.py": text, "tests/__init__.py": b"", "tests/a.py": text})
+        )
         for name, text in (("a", b"1"), ("b", b"2"))
     ]
     installed = install(wheels[::-1], VENV)
     assert installed.warnings == (
-        "/opt/venv/lib/python3.11/site-packages/shared.py is in both a-1.0-py3-none-any.whl and "
+        "/opt/venv/lib/python3.11/site-packages/shared.py and 1 more are in both a-1.0-py3-none-any.whl and "
         "b-1.0-py3-none-any.whl: the latter has its way",
     )
     entries = by_path(installed)
@@ -197,3 +201,32 @@ def test_byte_code_stands_beside_the_modules_and_is_recorded(tmp_path: Path) -> 
     assert content(entries[place]) == b"code of /" + f"{SITE}/hello/__init__.py".encode()
     assert [path for path in entries if path.endswith(".pyc")] == [place]
     assert "hello/__pycache__/__init__.cpython-311.pyc" in {row[0] for row in rows(entries)}
+
+
+_PARTS = st.sampled_from(
+    (
+        *("..", ".", "", "a", "b", "hello", "hello-1.0.data", "data", "scripts", "purelib", "headers", "bin", "lib64"),
+        *("lib", "python", "pyvenv.cfg", "etc", ".wh.a", "a\\b", "\N{LATIN SMALL LETTER E WITH ACUTE}", " ", "x" * 300),
+    )
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(
+    names=st.lists(st.lists(_PARTS, min_size=1, max_size=5).map("/".join), max_size=4, unique=True),
+    programs=st.lists(st.text(st.characters(codec="ascii"), min_size=1, max_size=8), max_size=2, unique=True),
+)
+def test_whatever_names_a_wheel_has_it_stays_within_the_environment(
+    names: list[str], programs: list[str], tmp_path: Path
+) -> None:
+    files = {name: PROGRAM for name in names if name}
+    points = "".join(f"{name} = hello:main\n" for name in programs)
+    files[f"{INFO}/entry_points.txt"] = f"[console_scripts]\n{points}".encode()
+    try:
+        installed = install([open_wheel(make_wheel(tmp_path, files=files))], VENV)
+    except PackageError:
+        return
+    entries = by_path(installed)
+    assert all(path == "opt/venv" or path.startswith("opt/venv/") for path in entries)
+    assert not any(part in {"", ".", ".."} for path in entries for part in path.split("/"))
+    assert entries["opt/venv/bin/python"].link == "/usr/bin/python3"
