@@ -5,7 +5,6 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from layerkit import __version__
 from layerkit.build.accounts import GROUP, PASSWD, Accounts, add_member, add_user
 from layerkit.build.capability import encode_capabilities
 from layerkit.build.filesystem import Filesystem, join
@@ -103,7 +102,7 @@ class Planner:
     def _fingerprint(self, surveys: Sequence[str]) -> str | None:
         if self._around is None:
             return None
-        of = (__version__, FORMAT_VERSION, self._spec, self._around, surveys)
+        of = (FORMAT_VERSION, self._spec, self._around, surveys)
         return sha256(repr(of).encode(errors="surrogatepass")).hexdigest()
 
     def plan(self) -> BuildPlan:

@@ -6,15 +6,17 @@ sizes and keys of its layers, and its warnings. That is all that a build asks wh
 entries has the plan made after all, and is told where the files are others by then. Blocking.
 """
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+import layerkit
 from layerkit.build.folder import CacheFolder
 from layerkit.build.inputs import Inputs
 from layerkit.build.plan import Planner
@@ -41,31 +43,47 @@ class _KeptPlan(msgspec.Struct, frozen=True):
     doubts: tuple[Doubt, ...]
 
 
+@cache
+def stamp_of_program() -> str:
+    """What tells this version of layerkit from others, one that is being worked on too."""
+    rows = [layerkit.__version__]
+    for folder, _, names in os.walk(Path(layerkit.__file__).parent):
+        for path in (Path(folder, name) for name in names if name.endswith(".py")):
+            status = path.stat()
+            rows.append(f"{path} {status.st_size} {status.st_mtime_ns}")
+    return sha256("\n".join(sorted(rows)).encode(errors="surrogateescape")).hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replanner:
     """Plans, some of whose words are kept in `folder`, the user's cache. Without `is_trusted` each is made."""
 
     folder: Path
     is_trusted: bool = True
+    program: str = field(default_factory=stamp_of_program)
+    """Another one may plan otherwise."""
 
     def plan(self, spec: Spec, inputs: Inputs) -> BuildPlan:
         """What `plan_build` gives and raises. The entries of its layers may be planned when somebody asks for them."""
         planner = Planner(spec, inputs)
         known = self._find(spec)
         # A first build need not look at all files twice.
-        seen = planner.survey() if known else None
+        seen = self._seal(planner.survey()) if known else None
         for kept in known:
             if kept.fingerprint == seen:
                 return _recall(kept, spec, inputs)
         plan = planner.plan()
         # Not as it was seen before: files may have come and gone since.
-        fingerprint = planner.fingerprint
+        fingerprint = self._seal(planner.fingerprint)
         if fingerprint is not None and all(layer.outline.key is not None for layer in plan.layers):
             layers = tuple(_KeptLayer(layer.name, layer.created_by, layer.outline) for layer in plan.layers)
             new = _KeptPlan(fingerprint, layers, plan.warnings, plan.doubts)
             older = (kept for kept in known if kept.fingerprint != fingerprint)
             self._files.keep(_key(spec), encode_json((new, *older)[:_MOST_ALIKE]))
         return plan
+
+    def _seal(self, fingerprint: str | None) -> str | None:
+        return sha256(f"{self.program} {fingerprint}".encode()).hexdigest() if fingerprint is not None else None
 
     def _find(self, spec: Spec) -> tuple[_KeptPlan, ...]:
         """The plans of this image of this folder, the newest first."""

@@ -57,7 +57,7 @@ def cache_size() -> int:
 
         return DEFAULT_SIZE
     from layerkit.document.problem import InvalidValue  # noqa: PLC0415
-    from layerkit.document.types import parse_byte_size  # noqa: PLC0415
+    from layerkit.document.scalars import parse_byte_size  # noqa: PLC0415
 
     try:
         return parse_byte_size(text)

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import parse_text
+from layerkit.document.scalars import parse_text
 from layerkit.oci.digest import shorten
 from layerkit.spec.web import parse_url
 

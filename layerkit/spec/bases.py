@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import parse_text
+from layerkit.document.scalars import parse_text
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import OCIError
 from layerkit.oci.reference import Tag, parse_reference, parse_tag

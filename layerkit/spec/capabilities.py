@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import parse_text
+from layerkit.document.scalars import parse_text
 from layerkit.document.validate import closest
 from layerkit.oci.digest import shorten
 

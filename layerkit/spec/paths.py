@@ -4,7 +4,7 @@ import posixpath
 from typing import Final
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import parse_text
+from layerkit.document.scalars import parse_text
 from layerkit.oci.digest import shorten
 
 _MAX_PATH: Final = 4096

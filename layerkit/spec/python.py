@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import parse_text
+from layerkit.document.scalars import parse_text
 from layerkit.oci.digest import shorten
 from layerkit.spec.paths import normalize, parse_absolute_path, parse_directory_path
 

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import Duration, ListOf, MapOf, Section, StringList, Text, TextMap, quote_list
+from layerkit.document.scalars import quote_list
+from layerkit.document.types import Duration, ListOf, MapOf, Section, StringList, Text, TextMap
 from layerkit.spec import accounts, text
 from layerkit.spec.shape_types import AbsolutePath, Count, EnvName, Port, numbered
 

@@ -7,7 +7,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import parse_integer, parse_text
+from layerkit.document.scalars import parse_integer, parse_text
 from layerkit.oci.digest import shorten
 from layerkit.oci.errors import OCIError
 from layerkit.oci.platform import Platform, parse_platform

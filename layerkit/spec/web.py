@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import parse_text
+from layerkit.document.scalars import parse_text
 from layerkit.oci.digest import Digest, shorten
 
 _MAX_URL: Final = 2048

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, PlainValidator
 
 from layerkit.document.problem import InvalidValue
-from layerkit.document.types import Duration, Integer, ListOf, MapOf, Section, Text, parse_duration, parse_text
+from layerkit.document.scalars import parse_duration, parse_text
+from layerkit.document.types import Duration, Integer, ListOf, MapOf, Section, Text
 from registry.config.values import Address, LogFormat, LogLevel, parse_address
 from registry.policy.access import ALL_ACTIONS, ANONYMOUS, SIGNED_IN, Action
 

@@ -114,6 +114,14 @@ def test_without_trust_nothing_is_remembered(replanner: Replanner, load: Load, t
     assert plan.layers[0].entries
 
 
+def test_another_version_of_the_program_plans_anew(replanner: Replanner, load: Load, tree: Path) -> None:
+    spec = load(SPEC)
+    replanner.plan(spec, Inputs())
+    plan = replace(replanner, program="newer").plan(spec, Inputs())
+    (tree / "a").unlink()
+    assert plan.layers[0].entries
+
+
 @pytest.mark.parametrize("damage", [b"", b"[", b"[1]", b"\xff" * 100])
 def test_a_damaged_file_is_none(replanner: Replanner, load: Load, tree: Path, damage: bytes) -> None:
     spec = load(SPEC)

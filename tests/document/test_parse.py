@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from layerkit.document import parse
 from layerkit.document.parse import MAX_ALIASED, MAX_DEPTH, parse_document
 from layerkit.document.problem import DocumentError, Problem, Source
+from layerkit.document.scalars import parse_text
 from layerkit.document.tree import Scalar
-from layerkit.document.types import parse_text
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SYNTAX = "[]{}:,-?&*!|>'\"%@`# \n\ta$<~0"
