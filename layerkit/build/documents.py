@@ -1,16 +1,16 @@
 """Documents: the manifests and configs of bases, remembered by their digests.
 
-Whoever knows a base by its digest asks no registry for it twice, and needs none where nobody can be reached. A folder
-of the user's cache: a file for each, written beside and renamed, checked against its name when it is read.
+Whoever knows a base by its digest asks no registry for it twice, and needs none where nobody can be reached. Each is
+checked against its name when it is read.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerkit.build.folder import CacheFolder
 from layerkit.oci.config import MAX_SIZE
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest
@@ -29,31 +29,22 @@ class DocumentCache:
     is_trusted: bool = True
 
     def find(self, digest: Digest) -> bytes | None:
-        if not self.is_trusted:
-            return None
-        with suppress(OSError):
-            raw = self._path(digest).read_bytes()
-            if Digest.of(raw, digest.algorithm) == digest:
-                return raw
-        return None
+        raw = self._files.find(_name(digest))
+        return raw if raw is not None and Digest.of(raw, digest.algorithm) == digest else None
 
     def has(self, digest: Digest) -> bool:
-        return self._path(digest).is_file()
+        return (self._files.folder / _name(digest)).is_file()
 
     def remember(self, digest: Digest, raw: bytes) -> None:
-        path = self._path(digest)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        # Where the folder cannot be written nothing is remembered, and nothing fails.
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(raw)
-                temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        self._files.keep(_name(digest), raw)
 
-    def _path(self, digest: Digest) -> Path:
-        return self.folder / "documents" / f"{digest.algorithm}-{digest.encoded}"
+    @property
+    def _files(self) -> CacheFolder:
+        return CacheFolder(folder=self.folder / "documents", is_trusted=self.is_trusted)
+
+
+def _name(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.encoded}"
 
 
 class RemoteDocuments:

@@ -1,14 +1,9 @@
 """Kept: values that were dear to find, remembered by the digest of all that they depend on.
 
-A folder of the user's cache: a file for each, written beside and renamed, of a SHA-256 and the value compressed. One
-that is damaged or of another form is none. Where the folder cannot be written nothing is remembered, and nothing fails.
-Blocking.
+A file for each, of a SHA-256 and the value compressed. One that is damaged or of another form is none. Blocking.
 """
 
 import hashlib
-import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import zstandard
 
+from layerkit.build.folder import CacheFolder
 from layerkit.oci.digest import Digest
 
 T = TypeVar("T")
@@ -37,53 +33,24 @@ class Keeper:
     most_bytes: int = MOST_BYTES
 
     def find(self, key: str, kind: type[T]) -> T | None:
-        if not self.is_trusted:
-            return None
-        path = self._path(key)
-        try:
-            raw = path.read_bytes()
-        except OSError:
-            return None
+        raw = self._files.find(key) or b""
         digest, payload = raw[:32], raw[32:]
         if hashlib.sha256(payload).digest() != digest:
             return None
         try:
             content = zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MOST_VALUE)
-            value = msgspec.msgpack.decode(content, type=kind, dec_hook=_construct)
+            return msgspec.msgpack.decode(content, type=kind, dec_hook=_construct)
         except (msgspec.DecodeError, zstandard.ZstdError):
             return None
-        with suppress(OSError):
-            os.utime(path)
-        return value
 
     def remember(self, key: str, value: object) -> None:
         payload = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(value, enc_hook=_plain))
-        path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
-                temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            self._forget_oldest()
+        self._files.keep(key, hashlib.sha256(payload).digest() + payload)
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"packages-{VERSION}" / key
-
-    def _forget_oldest(self) -> None:
-        files: list[tuple[int, int, Path]] = []
-        for path in self._path("").iterdir():
-            # Another build may have forgotten it in the meantime.
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                files.append((status.st_mtime_ns, status.st_size, path))
-        total = 0
-        for _, size, path in sorted(files, reverse=True):
-            total += size
-            if total > self.most_bytes:
-                path.unlink(missing_ok=True)
+    @property
+    def _files(self) -> CacheFolder:
+        folder = self.folder / f"packages-{VERSION}"
+        return CacheFolder(folder=folder, most_bytes=self.most_bytes, is_trusted=self.is_trusted)
 
 
 def _plain(value: Any) -> str:
