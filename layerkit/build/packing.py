@@ -72,7 +72,7 @@ class Packer:
         """
         key = await asyncio.to_thread(_recipe_of, spec, planned)
         known = self.records.find(key) if key is not None else None
-        if known is None or not await self._is_at_hand(known.descriptor):
+        if known is None or not await self._is_at_hand(known):
             return None
         with running(self.progress, _step(spec, planned)) as run:
             run.outcome, run.descriptor, run.detail = Outcome.REUSED, known.descriptor, planned.summary
@@ -117,10 +117,8 @@ class Packer:
                 # Of a build that is cancelled: a program cannot end before its threads do.
                 abandoned.set()
             run.descriptor, run.detail = written.descriptor, planned.summary
-            record = LayerRecord.of(written)
-            if key is not None and not is_racy(planned.entries, began):
-                self.records.remember(key, record)
-            self.alike.remember(record, looks)
+            is_sure = not is_racy(planned.entries, began)
+            self._remember(LayerRecord.of(written), key if is_sure else None, looks)
         listener.has(written.descriptor)
         return written
 
@@ -142,12 +140,20 @@ class Packer:
 
     async def _choose(self, layers: Sequence[LayerRecord]) -> WrittenLayer | None:
         for layer in layers:
-            if await self._is_at_hand(layer.descriptor):
+            if await self._is_at_hand(layer):
                 return layer.written
         return None
 
-    async def _is_at_hand(self, layer: Descriptor) -> bool:
-        return self._is_whole(layer) or (self.shared is not None and await self.shared.has(layer))
+    async def _is_at_hand(self, layer: LayerRecord) -> bool:
+        return self._is_whole(layer.descriptor) or (self.shared is not None and await self.shared.has(layer))
+
+    def _remember(self, layer: LayerRecord, key: str | None, looks: Looks) -> None:
+        if self.shared is not None and self.shared.has_taken(layer):
+            # Only others say that it is what it is: no later build is to rely on that.
+            return
+        if key is not None:
+            self.records.remember(key, layer)
+        self.alike.remember(layer, looks)
 
     def _write(self, write: Callable[[BinaryIO, EarlierLayer | None], WrittenLayer], place: str) -> WrittenLayer:
         """Make the layer, with the help of the one that was in its place before, if the store has it. Blocking."""

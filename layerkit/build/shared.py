@@ -5,11 +5,12 @@
     layers[1:]   those layers, so that the registry keeps them
 
 A layer is found there by its diff_id, and that is always taken of what is read here. So whoever writes to a cache can
-at most name a blob that is not the layer with this diff_id: a blob is verified by its digest when it is brought, and
-whoever unpacks an image refuses a layer that has another diff_id than its config says. What is found stays at its
-registry until somebody needs it.
+at most name a blob that is not the layer with this diff_id. What is brought here is held against it. What a push mounts
+stays where it is, unseen, and podman for one does not look either: there a cache is as good as those who write to it.
+What was found so is remembered nowhere.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,10 +23,12 @@ from layerkit.build.together import run_together
 from layerkit.content.memory import MemoryRegistry
 from layerkit.content.store import Store
 from layerkit.layer.compress import Codec
+from layerkit.layer.errors import LayerError
+from layerkit.layer.read import decompress
 from layerkit.layer.write import FORMAT_VERSION
 from layerkit.oci.codec import decode_json, encode_json
 from layerkit.oci.descriptor import EMPTY, EMPTY_CONTENT, Descriptor
-from layerkit.oci.digest import Digest
+from layerkit.oci.digest import Digest, new_hash
 from layerkit.oci.errors import ManifestInvalid, ManifestUnknown, OCIError
 from layerkit.oci.manifest import ImageManifest, Manifest
 from layerkit.oci.mediatype import OCI_MANIFEST, is_layer
@@ -52,6 +55,12 @@ class SharedLayers:
 
     store: Store
     _found: list[tuple[LayerRecord, Reference, Reader]] = field(default_factory=list)
+    _taken: dict[Digest, tuple[LayerRecord, Reference]] = field(default_factory=dict)
+
+    @property
+    def domains(self) -> set[str]:
+        """The registries of the caches."""
+        return {reference.domain for _, reference, _ in self._found}
 
     async def read(self, reference: Reference, repository: Reader) -> int:
         """Take up the cache of this name, and return how many layers it has. Raises OCIError where it is none."""
@@ -68,20 +77,45 @@ class SharedLayers:
             if (layer.codec, layer.descriptor.media_type, layer.uncompressed_size) == wanted
         ]
 
-    async def has(self, layer: Descriptor) -> bool:
-        """Whether the blob is in one of the caches; the store knows where from then on."""
+    async def has(self, layer: LayerRecord) -> bool:
+        """Whether the blob is in one of the caches, to be taken: the store knows where from then on."""
         for record, reference, repository in self._found:
-            if record.descriptor != layer:
+            if record != layer:
                 continue
             try:
-                found = await repository.stat_blob(layer.digest)
+                found = await repository.stat_blob(layer.descriptor.digest)
             except OCIError:
                 # It is made here, then.
                 continue
-            if found.size == layer.size:
-                await self.store.note_origin(layer, reference)
+            if found.size == layer.descriptor.size:
+                await self.store.note_origin(layer.descriptor, reference)
+                self._taken[layer.descriptor.digest] = record, reference
                 return True
         return False
+
+    def has_taken(self, layer: LayerRecord) -> bool:
+        return layer.descriptor.digest in self._taken
+
+    async def bring(self) -> None:
+        """Bring all that was taken, and see that it is what the caches said. Raises LayerError where it is not, and
+        OCIError."""
+        for layer, reference in self._taken.values():
+            digest = layer.descriptor.digest
+            await self.store.bring(digest)
+            found = await asyncio.to_thread(self._read_diff_id, layer.descriptor)
+            if found != layer.diff_id:
+                self.store.remove(digest)
+                raise LayerError(
+                    f"layer {digest} of the cache {reference} has other content than the cache says (diff_id {found}, "
+                    f"not {layer.diff_id}): build without it, and see who writes to it"
+                )
+
+    def _read_diff_id(self, layer: Descriptor) -> Digest:
+        digester = new_hash()
+        with self.store.path_of(layer.digest).open("rb") as file:
+            for piece in decompress(file, layer.media_type):
+                digester.update(piece)
+        return Digest.from_hash(digester)
 
 
 async def _read(repository: Reader, reference: Reference) -> list[LayerRecord]:

@@ -293,6 +293,8 @@ async def _carry_out(order: _Order, builder: Builder, output: Output) -> "tuple[
             described = [describe_result(result, order.references[result.spec.name], {}) for result in results]
             second = await build_again(builder, order.selected, order.again, order.access)
             _compare(described, second, output)
+        if builder.shared is not None and not _is_mounted(order, builder.shared.domains):
+            await builder.shared.bring()
         attached = await _attest(order, builder, results, output)
         await _deliver(order, builder.store, results, attached, output, pushes)
         if order.cache_to:
@@ -301,6 +303,12 @@ async def _carry_out(order: _Order, builder: Builder, output: Output) -> "tuple[
             pushed = [name for names in order.references.values() for name in names] if order.push else []
             await write_caches(builder.store, order.cache_to, built, pushed, output, order.access)
     return results, attached
+
+
+def _is_mounted(order: _Order, domains: set[str]) -> bool:
+    """Whether all that is wanted of layers is to be mounted within these registries, so that none need be here."""
+    names = [name for names in order.references.values() for name in names]
+    return order.push and not order.places and not order.load and all(name.domain in domains for name in names)
 
 
 async def _attest(order: _Order, builder: Builder, results: Sequence[BuildResult], output: Output) -> "Attached":

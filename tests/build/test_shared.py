@@ -1,6 +1,7 @@
 """Caches in repositories: what one machine has made another takes; what is wrong with a cache changes no image."""
 
 import asyncio
+import gzip
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from layerkit.build.shared import ARTIFACT, RECORDS, SharedLayers, layers_of, wr
 from layerkit.cli.environment import open_url
 from layerkit.content.memory import MemoryRegistry, MemoryRepository
 from layerkit.content.store import Store
+from layerkit.layer.errors import LayerError
 from layerkit.oci.codec import encode_json
 from layerkit.oci.descriptor import EMPTY, EMPTY_CONTENT, Descriptor
 from layerkit.oci.digest import Digest
@@ -143,19 +145,31 @@ async def test_what_one_machine_made_another_takes(machine: Machine, load: Load,
         assert second.store.is_here(digest)
 
 
-async def test_a_second_build_there_reads_nothing(machine: Machine, load: Load, cache: MemoryRepository) -> None:
+async def test_what_only_a_cache_says_is_not_remembered(machine: Machine, load: Load, cache: MemoryRepository) -> None:
+    """Each build that takes it takes it from the cache; one without the cache makes its layers."""
     first = machine("first")
     made, _ = await build(first, load(SPEC))
     await write(first, made, cache)
     second = await sharing(machine("second"), cache)
-    await build(second, load(SPEC))
+    for _ in range(2):
+        again, outcomes = await build(second, load(SPEC))
+        assert (again[0].manifest, outcomes) == (made[0].manifest, [Outcome.REUSED] * 2)
+    again, outcomes = await build(replace(second, shared=None), load(SPEC))
+    assert (again[0].manifest, outcomes) == (made[0].manifest, [Outcome.DONE] * 2)
+
+
+async def test_what_this_machine_made_and_lost_is_read_nowhere(
+    machine: Machine, load: Load, cache: MemoryRepository
+) -> None:
+    first = machine("first")
+    made, _ = await build(first, load(SPEC))
+    await write(first, made, cache)
+    for layer in layers_of(made):
+        first.store.remove(layer.descriptor.digest)
     progress = Recorded()
-    (again,) = await replace(second, progress=progress).build(image_of(load(SPEC)))
+    (again,) = await replace(await sharing(first, cache), progress=progress).build(image_of(load(SPEC)))
     assert again.manifest == made[0].manifest
     assert sum(progress.advanced.values()) == 0
-    # Without the cache nobody knows whether it still has them: the layers are made.
-    _, outcomes = await build(replace(second, shared=None), load(SPEC))
-    assert outcomes == [Outcome.DONE] * 2
 
 
 async def test_only_what_differs_is_made(machine: Machine, load: Load, cache: MemoryRepository, context: Path) -> None:
@@ -288,6 +302,31 @@ class TestWhatIsWrong:
         results, outcomes = await build(await sharing(machine("second"), cache), load(SPEC))
         assert outcomes == [Outcome.DONE] * 2
         assert layers_of(results) == made
+
+    async def test_a_blob_of_other_content_is_found_out_when_it_is_brought(
+        self, machine: Machine, load: Load, cache: MemoryRepository, made: tuple[LayerRecord, ...]
+    ) -> None:
+        """Its digest is as right as that of the layer: podman would unpack it."""
+        evil = await put(cache, gzip.compress(b"evil"), OCI_LAYER_GZIP)
+        await forge(cache, [msgspec.structs.replace(made[0], descriptor=evil), made[1]], [evil, made[1].descriptor])
+        second = await sharing(machine("second"), cache)
+        _, outcomes = await build(second, load(SPEC))
+        assert outcomes == [Outcome.REUSED] * 2
+        assert second.shared is not None
+        with pytest.raises(LayerError, match=f"layer {evil.digest} of the cache {REFERENCE} has other content"):
+            await second.shared.bring()
+        assert not second.store.is_here(evil.digest)
+        results, outcomes = await build(replace(second, shared=None), load(SPEC))
+        assert layers_of(results) == made
+
+    async def test_what_is_right_is_brought(
+        self, machine: Machine, load: Load, cache: MemoryRepository, made: tuple[LayerRecord, ...]
+    ) -> None:
+        second = await sharing(machine("second"), cache)
+        await build(second, load(SPEC))
+        assert second.shared is not None
+        await second.shared.bring()
+        assert all(second.store.is_here(layer.descriptor.digest) for layer in made)
 
     @pytest.mark.parametrize("how", ["annotated", "not kept", "another type"])
     async def test_a_record_of_anything_but_a_layer_is_passed_over(

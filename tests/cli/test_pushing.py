@@ -154,7 +154,9 @@ class TestCaches:
         assert counted.methods().count("PUT") == 2
         store = tmp_path / "other/layerkit/store/blobs/sha256"
         assert not any((store / layer.partition(":")[2]).exists() for layer in layers)
-        # What needs the layers gets them.
+        # What needs the layers gets them, now or later.
+        await other.build("-t", f"{counted.tap.address}/new:2", "--cache-from", cache, "-o", "oci:../out")
+        assert all((tmp_path / "out/blobs" / layer.replace(":", "/")).exists() for layer in layers)
         await asyncio.to_thread(other.layerkit, "save", f"{counted.tap.address}/new:1", "-o", tmp_path / "image.tar")
         assert all((store / layer.partition(":")[2]).exists() for layer in layers)
 
