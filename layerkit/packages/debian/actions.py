@@ -20,7 +20,7 @@ def parse_words(text: str) -> frozenset[str]:
 # Only look, or speak to a running system, to a package manager at work, or to a person.
 HARMLESS: Final = parse_words(
     """
-    : . [ [[ test true false set unset exit return shift break continue local export readonly trap umask wait
+    : . [ [[ test true false set unset exit return shift break continue local export readonly trap wait
     exec cd source eval echo printf cat read hash getent id whoami grep egrep fgrep sed awk cut tr sort uniq
     head tail wc ls find xargs stat readlink realpath dirname basename expr seq date uname hostname md5sum
     sha256sum sha512sum cmp diff mktemp sleep kill su runuser mountpoint setcap getcap capsh logger tty stty env
@@ -130,9 +130,10 @@ def _useradd(words: list[str], system: System, accounts: Accounts) -> None:  # n
 
 def _mkdir(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
     options, rest = _options(words, "-m --mode")
-    mode = options.get("-m") or options.get("--mode") or "755"
+    given = options.get("-m") or options.get("--mode")
+    mode = int(given, 8) if given else 0o777 & ~system.umask
     for path in rest:
-        system.make_directory(path, mode=int(mode, 8))
+        system.make_directory(path, mode=mode)
 
 
 def _install(words: list[str], system: System, accounts: Accounts) -> None:
@@ -207,7 +208,12 @@ def _touch(words: list[str], system: System, accounts: Accounts) -> None:  # noq
     _, paths = _options(words, "-r -d -t")
     for path in paths:
         if not system.exists(path) and system.is_directory(path.rpartition("/")[0] or "/"):
-            system.write(path, b"")
+            system.write(path, b"", mode=0o666 & ~system.umask)
+
+
+def _umask(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    if words:
+        system.umask = int(words[0], 8)
 
 
 def _statoverride(words: list[str], system: System, accounts: Accounts) -> None:
@@ -239,5 +245,6 @@ _ACTIONS: Final[Mapping[str, Callable[[list[str], System, Accounts], None]]] = {
     "ucf": _cp,
     "mv": _mv,
     "touch": _touch,
+    "umask": _umask,
     "dpkg-statoverride": _statoverride,
 }

@@ -47,7 +47,7 @@ def _record_for_dpkg(debs: list[OpenDeb], system: System, reasons: Mapping[str, 
         system.make_directory(f"{FOLDER}/{folder}")
     for name in ("available", "diversions", "statoverride", "triggers/Lock", "triggers/Unincorp"):
         if not system.exists(f"{FOLDER}/{name}"):
-            system.write(f"{FOLDER}/{name}", b"")
+            system.write(f"{FOLDER}/{name}", b"", mode=0o600 if name == "triggers/Lock" else 0o644)
     if not system.exists(f"{FOLDER}/info/format"):
         system.write(f"{FOLDER}/info/format", b"1\n")
     status = system.read(STATUS)

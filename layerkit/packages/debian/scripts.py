@@ -69,6 +69,7 @@ def configure(name: str, script: bytes, system: System, accounts: Accounts, effe
     """Do to the system what a package's `postinst configure` would do, as far as that is understood."""
     if name in _DONE_WHOLE:
         return
+    system.umask = 0o022
     text = script.decode(errors="replace")
     run = _Run(name, system, accounts, effects)
     if not re.match(r"#!\s*/(?:usr/)?bin/(?:sh|dash|bash)\b", text):

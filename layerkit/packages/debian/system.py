@@ -33,6 +33,8 @@ class System:
         self._base = base
         self._new: dict[str, Entry] = {}
         self._names: dict[str, set[str]] = {}
+        self.umask = 0o022
+        """Of the script that is followed."""
         self._hidden: set[str] = set()
         """What of the base is not there any more, but for what is new at the same paths."""
 
