@@ -22,7 +22,7 @@ from layerkit.packages.python.bytecode import Module, compile_modules
 from layerkit.packages.python.libraries import find_missing, find_needed
 from layerkit.packages.python.target import Target
 from layerkit.packages.python.venv import VERSION, Placed, Venv, install
-from layerkit.packages.python.wheel import Wheel, open_wheel
+from layerkit.packages.python.wheel import Wheel, is_version, open_wheel
 from layerkit.spec.model import Python
 
 
@@ -50,7 +50,7 @@ class Environments:
             if wheel.sha256 not in self._open:
                 _verify(wheel, path)
                 opened = open_wheel(path, file=wheel.file, limits=self.limits)
-                if opened.name != wheel.name or str(opened.version) != wheel.version:
+                if opened.name != canonicalize_name(wheel.name) or not is_version(wheel.version, opened.version):
                     raise PackageError(f"{wheel.file} is locked as {wheel.name} {wheel.version}: lock it again")
                 self._open[wheel.sha256] = opened
             return self._open[wheel.sha256]
@@ -84,7 +84,7 @@ class ArrivedWheels:
     @property
     def identity(self) -> str:
         """What tells the environment that they make from all others, but for what the spec says of it."""
-        wheels = [(wheel.file, wheel.sha256) for wheel in self.lock.packages]
+        wheels = [(wheel.name, wheel.version, wheel.file, wheel.sha256) for wheel in self.lock.packages]
         project = [] if self.project is None else [(each.scheme, each.path, each.hash) for each in self.project.members]
         return repr((VERSION, str(self.target), wheels, project, self.compiler, self.notes))
 

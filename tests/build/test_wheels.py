@@ -386,3 +386,21 @@ async def test_byte_code_is_made_where_it_is_asked_for_and_is_the_same_each_time
     assert first.manifest.descriptor.digest == second.manifest.descriptor.digest
     folder = f"opt/venv/lib/python{here}/site-packages/app/__pycache__"
     assert f"{folder}/__init__.cpython-{here.replace('.', '')}.pyc" in entries_of(first.images[0], store)
+
+
+async def test_a_lock_of_ours_that_calls_a_wheel_by_another_name_is_refused(
+    builder: Builder, load: Load, requirements: Path
+) -> None:
+    lock = await builder.resolve([spec_of(load, REQUIREMENTS)])
+    text = format_lock(lock)
+    for change, is_right in (
+        (('version = "1.0", file = "app', 'version = "1.0.0", file = "app'), True),
+        (('name = "app"', 'name = "evil"'), False),
+    ):
+        other = parse_lock(text.replace(*change), "layerkit.lock")
+        build = replace(builder, lock=other, is_locked=True).build([spec_of(load, REQUIREMENTS)])
+        if is_right:
+            await build
+        else:
+            with pytest.raises(DocumentError, match=r"app-1.0-py3-none-any.whl is locked as evil 1.0: lock it again"):
+                await build

@@ -15,7 +15,7 @@ from layerkit.packages.debian.ldcache import parse_library
 from layerkit.packages.python.wheel import Wheel
 
 _MAGIC: Final = b"\x7fELF"
-_LARGEST: Final = 256 * 2**20
+_LARGEST: Final = 128 * 2**20
 """Bytes of a library that is looked into: it is read as a whole."""
 _FOLDERS: Final = ("lib", "lib32", "lib64", "usr/lib", "usr/lib32", "usr/lib64", "usr/local/lib", "usr/local/lib64")
 _NAME: Final = re.compile(r"(?P<name>lib.+?)(?:-(?P<release>[0-9.]+))?\.so\.(?P<version>[0-9]+)")

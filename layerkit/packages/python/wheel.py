@@ -292,7 +292,7 @@ class _Opener:
             raise PackageError(f"it has {len(found)} folders .dist-info, and a wheel has one")
         distribution = found.pop().removesuffix(".dist-info")
         of, _, number = distribution.rpartition("-")
-        if canonicalize_name(of) != name or not _is_version(number, version):
+        if canonicalize_name(of) != name or not is_version(number, version):
             raise PackageError(f"its folder {shorten(distribution)}.dist-info is of another name or version")
         return distribution
 
@@ -320,7 +320,7 @@ class _Opener:
     def _check_metadata(self, text: str, name: str, version: Version) -> None:
         fields = HeaderParser().parsestr(text)
         said = str(fields.get("Name", "")).strip(), str(fields.get("Version", "")).strip()
-        if canonicalize_name(said[0]) != name or not _is_version(said[1], version):
+        if canonicalize_name(said[0]) != name or not is_version(said[1], version):
             raise PackageError(f"by its METADATA it is {shorten(said[0])} {shorten(said[1])}")
 
     def _scheme(self, path: str, distribution: str, site: str) -> tuple[str, str]:
@@ -337,7 +337,8 @@ class _Opener:
         return found["scheme"], found["path"]
 
 
-def _is_version(text: str, version: Version) -> bool:
+def is_version(text: str, version: Version) -> bool:
+    """Whether a text spells this version, in whichever way."""
     try:
         return Version(text.replace("_", "-")) == version
     except InvalidVersion:
