@@ -53,6 +53,11 @@ def digest_of(raw: bytes) -> str:
     return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
+def compress(raw: bytes) -> bytes:
+    """By gzip, and each time the same: else the second in which it is done is in it."""
+    return gzip.compress(raw, mtime=0)
+
+
 class HandmadeLayout:
     """An OCI image layout. What it makes are descriptors, as JSON objects."""
 
@@ -74,7 +79,7 @@ class HandmadeLayout:
         self,
         *layers: bytes,
         platform: str = "linux/amd64",
-        stored: Callable[[bytes], bytes] = gzip.compress,
+        stored: Callable[[bytes], bytes] = compress,
         layer_type: str = f"{LAYER}+gzip",
         layer_fields: Mapping[str, Any] | None = None,
         manifest_type: str = MANIFEST,

@@ -1,7 +1,10 @@
 """What `layerkit build` with --push, --cache-to and --cache-from asks of a real registry, and what a failure leaves."""
 
 import asyncio
+import os
 import shutil
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -123,6 +126,35 @@ async def test_a_push_that_is_refused_leaves_the_image_in_the_store(layerkit: La
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
     assert name in (await asyncio.to_thread(layerkit, "images")).stdout
+
+
+async def test_ctrl_c_while_layers_are_sent_ends_it_clean(layerkit: LayerkitProcess, tmp_path: Path) -> None:
+    """Neither an upload that hangs nor what is still packed keeps it, and it leaves nothing half written."""
+    (tmp_path / "layerkit.yaml").write_text(FOLDERS)
+    arrived, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: web.BaseRequest) -> web.StreamResponse:
+        arrived.set()
+        await ended.wait()
+        return web.Response(status=503)
+
+    async with run(hang) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "layerkit", "build", "--push", "-t", f"{server.address}/web:1"),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "XDG_DATA_HOME": str(layerkit.data), "XDG_CACHE_HOME": str(layerkit.data / "cache")},
+        )
+        await arrived.wait()
+        process.send_signal(signal.SIGINT)
+        out, told = await process.communicate()
+        ended.set()
+    assert (process.returncode, out) == (130, b"")
+    assert told.decode().splitlines()[-1] == "interrupted"
+    assert b"Traceback" not in told
+    store = layerkit.data / "layerkit/store"
+    assert not [path for path in store.rglob(".*") if path.is_file()]
 
 
 class TestCaches:

@@ -1,5 +1,6 @@
 """`layerkit build --watch`: builds after each change, tells of failures, and ends when it is told to."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import LayerkitProcess
+from tests.programs import LayerkitProcess, RegistryProcess
 
 SPEC = "from: scratch\nlayers: [{name: app, copy: [./src:/srv/]}]\n"
 
@@ -156,6 +157,18 @@ def test_a_change_while_it_is_built_is_built_next(context: Path, start: Start) -
     with fifo.open() as file:
         assert file.read() != first
     assert changed(watching.until_it_waits()) in ([], ["changed: src/file"])
+
+
+def test_each_build_is_pushed(
+    layerkit: LayerkitProcess, registry_process: RegistryProcess, context: Path, start: Start
+) -> None:
+    name = f"{registry_process.address}/web:1"
+    watching = start("-t", name, "--push")
+    for content in ("two", "three"):
+        watching.until_it_waits()
+        shown = layerkit("inspect", "--remote", "--format", "json", name).stdout
+        assert json.loads(shown)["descriptor"]["digest"] == watching.digest()
+        (context / "src/file").write_text(content)
 
 
 def test_wrong_usage_ends_it(start: Start) -> None:

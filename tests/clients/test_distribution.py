@@ -233,3 +233,24 @@ class TestUsers:
         layerkit("pull", "--authfile", theirs, image)
         layerkit("logout", "--authfile", theirs, guarded.address)
         assert "log in first" in layerkit("pull", "--authfile", theirs, image, check=False).stderr
+
+
+def test_a_cache_travels_through_it(distribution: Distribution, tmp_path: Path) -> None:
+    """A registry that knows no artifacts keeps one all the same, and mounts its layers."""
+    name, cache = f"{distribution.address}/cached/web", f"{distribution.address}/caches/web:main"
+    machines = [LayerkitProcess(tmp_path / each) for each in ("first", "second")]
+    told = []
+    for number, layerkit in enumerate(machines):
+        folder = tmp_path / f"clone-{number}"
+        folder.mkdir()
+        (folder / "file").write_text("content" * 1000)
+        (folder / "layerkit.yaml").write_text("from: scratch\nlayers: [{copy: [./file:/file]}]\n")
+        done = layerkit(
+            *("build", "-t", f"{name}-{number}:1", "--push", "--cache-from", cache, "--cache-to", cache), cwd=folder
+        )
+        told.append((done.stdout, done.stderr))
+    assert told[0][0] == told[1][0]
+    assert f"there is no cache {cache} yet" in told[0][1]
+    assert f"cache {cache}: 1 layer\n" in told[1][1]
+    assert f"pushed {name}-1:1: 2 pushed" in told[1][1]
+    assert f"the cache {cache} is as it was" in told[1][1]
