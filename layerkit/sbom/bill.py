@@ -1,5 +1,6 @@
 """A bill of materials: the packages and files of an image, as values. Pure."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -30,6 +31,15 @@ class PackageKind(StrEnum):
     PYTHON = "python"
     FILE = "file"
     IMAGE = "image"
+
+
+_ADDRESS: Final = re.compile(r"https?://(?:[A-Za-z0-9._~:/?#@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+
+
+def web_address(text: str) -> str:
+    """An address of the web as packages state it, "" for what is none."""
+    text = text.strip()
+    return text if _ADDRESS.fullmatch(text) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

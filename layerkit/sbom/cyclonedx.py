@@ -14,6 +14,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from layerkit import __version__
+from layerkit.oci.digest import Digest
 from layerkit.sbom.bill import TOOL, Bill, BilledFile, BilledPackage, PackageKind
 from layerkit.sbom.spdx import created_at, printable
 
@@ -42,8 +43,9 @@ def format_cyclonedx(bill: Bill) -> bytes:
         components=_components(bill),
     )
     bom.metadata.tools.components.add(tool)
-    top = [component for component in bom.components if component.type is not ComponentType.FILE]
-    bom.register_dependency(image, top)
+    components = list(bom.components)
+    # The library warns of a graph without dependencies: where an image has no packages it depends on its files.
+    bom.register_dependency(image, [each for each in components if each.type is not ComponentType.FILE] or components)
     return JsonV1Dot6(bom).output_as_string().encode()
 
 
@@ -89,8 +91,11 @@ def _package(package: BilledPackage) -> Component:
 
 def _file(file: BilledFile) -> Component:
     path = printable(file.path)
+    # Of two that are called the same the library would call one by a random number.
+    raw = file.path.encode(errors="surrogateescape")
+    suffix = "" if path == file.path else f"#{Digest.of(raw).short}"
     hashes = [HashType(alg=HashAlgorithm.SHA_1, content=file.sha1), *_hashes(file.sha256)]
-    return Component(type=ComponentType.FILE, name=path, bom_ref=f"file:{path}", hashes=hashes)
+    return Component(type=ComponentType.FILE, name=path, bom_ref=f"file:{path}{suffix}", hashes=hashes)
 
 
 def _hashes(sha256: str) -> list[HashType]:

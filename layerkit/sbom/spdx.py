@@ -118,7 +118,7 @@ class _Writer:
             spdx_id=identifier,
             name=package.name,
             version=package.version or None,
-            download_location=package.url if package.kind is PackageKind.FILE else SpdxNoAssertion(),
+            download_location=(package.kind is PackageKind.FILE and package.url) or SpdxNoAssertion(),
             supplier=_supplier(package.supplier),
             files_analyzed=bool(package.files),
             verification_code=_verification_code(package.files) if package.files else None,

@@ -24,7 +24,7 @@ from layerkit.oci.reference import parse_reference
 from layerkit.packages.debian.control import Stanza, decode, iter_stanzas, parse_stanza
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import Lock
-from layerkit.sbom.bill import Bill, BilledFile, BilledPackage, PackageKind
+from layerkit.sbom.bill import Bill, BilledFile, BilledPackage, PackageKind, web_address
 from layerkit.sbom.licenses import license_of_copyright, license_of_metadata, normalize
 from layerkit.view.contents import iter_contents
 from layerkit.view.image import ViewedImage
@@ -37,6 +37,8 @@ _LISTS: Final = re.compile(
     r"var/lib/dpkg/(?:status|status\.d/[^/]+|info/[^/]+\.list)\Z|lib/apk/db/installed\Z|(?:etc|usr/lib)/os-release\Z"
     r"|usr/share/doc/[^/]+/copyright\Z|(?:.+/)?[^/]+\.dist-info/(?:METADATA|RECORD)\Z"
 )
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:!_-]{0,254}")
+"""A name or a version, of all distributions."""
 _MERGED: Final = re.compile(r"(?:bin|sbin|lib\w*)/")
 
 
@@ -163,8 +165,12 @@ def _stanzas(path: str, text: bytes) -> Iterator[Stanza]:
         except PackageError:
             continue
         state = stanza.get("status", "install ok installed").split()
-        if stanza.get("package") and stanza.get("version") and state[-1:] == ["installed"]:
+        if _is_named(stanza.get("package", ""), stanza.get("version", "")) and state[-1:] == ["installed"]:
             yield stanza
+
+
+def _is_named(name: str, version: str) -> bool:
+    return _WORD.fullmatch(name) is not None and _WORD.fullmatch(version) is not None
 
 
 def _deb(
@@ -181,10 +187,10 @@ def _deb(
         kind=PackageKind.DEB,
         name=name,
         version=version,
-        purl=_purl("deb", vendor, name, version, qualifiers),
+        purl=package_url("deb", vendor, name, version, qualifiers),
         license=license_of_copyright(_copyright(tree, texts, name)),
         supplier=stanza.get("maintainer", ""),
-        url=stanza.get("homepage", ""),
+        url=web_address(stanza.get("homepage", "")),
         sha256=locked.get((name, architecture, version)),
     )
     info = "var/lib/dpkg/info"
@@ -213,16 +219,16 @@ def _apks(text: bytes, system: tuple[str, str, str] | None) -> Iterator[BilledPa
     vendor = system[0] if system else "alpine"
     for raw in decode(text).split("\n\n"):
         fields = dict(line.split(":", 1) for line in raw.splitlines() if line[1:2] == ":")
-        if "P" in fields and "V" in fields:
+        if _is_named(fields.get("P", ""), fields.get("V", "")):
             qualifiers = {"arch": fields.get("A", ""), "distro": f"{vendor}-{system[1]}" if system else ""}
             yield BilledPackage(
                 kind=PackageKind.APK,
                 name=fields["P"],
                 version=fields["V"],
-                purl=_purl("apk", vendor, fields["P"], fields["V"], qualifiers),
+                purl=package_url("apk", vendor, fields["P"], fields["V"], qualifiers),
                 license=normalize(fields.get("L", "")),
                 supplier=fields.get("m", ""),
-                url=fields.get("U", ""),
+                url=web_address(fields.get("U", "")),
             )
 
 
@@ -232,13 +238,13 @@ def _python(
     folder = posixpath.dirname(path)
     stated, _, version = posixpath.basename(folder).removesuffix(".dist-info").partition("-")
     name = re.sub(r"[-_.]+", "-", stated).lower()
-    if not name:
+    if not _is_named(name, version):
         return
     package = BilledPackage(
         kind=PackageKind.PYTHON,
         name=name,
         version=version,
-        purl=_purl("pypi", "", name, version),
+        purl=package_url("pypi", "", name, version),
         license=license_of_metadata(text),
         sha256=locked.get((name, version)),
     )
@@ -267,7 +273,7 @@ def _remote(lock: Lock) -> Iterator[BilledPackage]:
             kind=PackageKind.IMAGE,
             name=name,
             version=digest,
-            purl=_purl("oci", "", name, digest, qualifiers),
+            purl=package_url("oci", "", name, digest, qualifiers),
             sha256=digest if digest.algorithm == "sha256" else None,
         )
     for url, locked in lock.urls.items():
@@ -278,7 +284,7 @@ def _remote(lock: Lock) -> Iterator[BilledPackage]:
             kind=PackageKind.FILE,
             name=name,
             version="",
-            purl=_purl("generic", "", name, "", qualifiers),
+            purl=package_url("generic", "", name, "", qualifiers),
             url=place,
             sha256=locked.sha256,
         )
@@ -289,7 +295,7 @@ def without_query(url: str) -> str:
     return urlunsplit((*urlsplit(url)[:3], "", ""))
 
 
-def _purl(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str] | None = None) -> str:
+def package_url(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str] | None = None) -> str:
     from packageurl import PackageURL  # noqa: PLC0415 - only who surveys needs it
 
     chosen = {key: value for key, value in (qualifiers or {}).items() if value}

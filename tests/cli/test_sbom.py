@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from tests.images import HandmadeLayout, file, folder, make_tar
+from tests.images import HandmadeLayout, file, folder, make_tar, symlink
 from tests.programs import LayerkitHere, LayerkitProcess, RegistryProcess, run_program, run_registry
 
 STATUS = """\
@@ -260,6 +261,21 @@ class TestCommand:
         assert {package["name"] for package in packages} == {"oci:base", "debian", "libc6", "bash"}
         done = layerkit("sbom", "--make", "--format", "provenance", "oci:base", cwd=context, check=False)
         assert (done.code, "cannot be seen in it" in done.stderr) == (2, True)
+
+    def test_packages_that_are_none_are_passed_over(self, layerkit: LayerkitProcess, tmp_path: Path) -> None:
+        stanzas = ["Package: /\nVersion: 1", "Package: a b\nVersion: 1", "Package: ok\nVersion: %%", "Package: x" * 3]
+        stanzas += ["Package: fine\nVersion: 1\nHomepage: http://%\nMaintainer: <<>>\nArchitecture: a/b?c"]
+        layout = HandmadeLayout(tmp_path / "odd")
+        loop = symlink("usr/share/doc/fine", "fine")
+        names = ["-1.dist-info", "a-.dist-info", ".dist-info", "a b-1.dist-info", "b-2.dist-info"]
+        files = [file(f"opt/{name}/METADATA", b"\xff\xfe: nonsense") for name in names]
+        files += [file("opt/b-2.dist-info/RECORD", b'"a\nb,,\n../../../../etc,,\n\x00')]
+        status = file("var/lib/dpkg/status", "\n\n".join(stanzas).encode() + b"\n\n\xff: \x00")
+        layout.name(layout.image(make_tar(status, loop, file("etc/os-release", b"ID\nID=\xff\n=="), *files)))
+        for form in ("spdx", "cyclonedx"):
+            text = layerkit("sbom", "--make", "--format", form, "oci:odd", cwd=tmp_path).stdout
+            found = {purl.partition("?")[0] for purl in re.findall(r"pkg:[^\"]+", text)}
+            assert {purl.rpartition("/")[2] for purl in found} == {"fine@1", "b@2"}
 
     def test_a_name_after_the_flag_is_an_image_of_the_spec(self, layerkit: LayerkitProcess, context: Path) -> None:
         (context / "layerkit.yaml").write_text("images: {web: {from: scratch}, db: {from: scratch}}\n")
