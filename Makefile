@@ -4,14 +4,14 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test soak lint format bench bench-builder bench-registry clean clients
+.PHONY: help install demo test soak lint format bench bench-builder bench-registry bench-packages clean clients
 
 help:
 	@echo "make demo     build an image, push it to a registry, pull it back with a real client"
 	@echo "make test     all tests (as root: with docker, podman, buildah, skopeo and umoci)"
 	@echo "make lint     ruff, mypy, and the contracts between the rooms"
 	@echo "make soak     the long version of the registry's load and model tests"
-	@echo "make bench    measure against other tools, in 25 minutes; make bench-builder and bench-registry do a half"
+	@echo "make bench    measure against other tools, in half an hour; make bench-builder, bench-packages, bench-registry do a part"
 	@echo "make install  a .venv with the project in it"
 
 install: .venv/installed
@@ -52,7 +52,7 @@ format: .venv/developing
 bench: .venv/developing
 	@$(BIN)/python -m tests.bench
 
-bench-builder bench-registry: bench-%: .venv/developing
+bench-builder bench-registry bench-packages: bench-%: .venv/developing
 	@$(BIN)/python -m tests.bench $*
 
 clean:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [registry] [builder]`: measure, print the tables, write docs/benchmarks.md."""
+"""`python -m tests.bench [registry] [builder] [packages]`: measure, print the tables, write docs/benchmarks.md."""
 
 import datetime as dt
 import os
@@ -6,7 +6,7 @@ import platform
 import sys
 from pathlib import Path
 
-from tests.bench import builder, registry
+from tests.bench import builder, packages, registry
 from tests.bench.measuring import require
 
 TARGET = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -16,6 +16,7 @@ PLOT = TARGET.with_suffix(".svg")
 _NEEDED = {
     "registry": ("docker-registry", "nginx", "wrk", "curl"),
     "builder": ("buildah", "docker", "dockerd", "pigz", "tar", "find"),
+    "packages": ("docker", "dockerd", "mmdebstrap"),
 }
 
 
@@ -30,7 +31,11 @@ def main() -> None:
         "one table; machines are noisy, so read the ratios, not the figures.",
     ]
     before = TARGET.read_text().split("\n## ")[1:] if TARGET.exists() else []
-    for name, part in (("registry", registry.measure), ("builder", lambda: builder.measure(plot=PLOT))):
+    for name, part in (
+        ("registry", registry.measure),
+        ("builder", lambda: builder.measure(plot=PLOT)),
+        ("packages", packages.measure),
+    ):
         # What is not measured now stays as it was.
         kept = [f"\n## {section.strip()}" for section in before if section.lower().startswith(name)]
         parts += ["", *part()] if name in wanted else kept

@@ -55,6 +55,7 @@ def test_each_case_is_measured_and_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.timeout(300)
 def test_others_are_measured_beside_us() -> None:
     lines = builder.measure(replace(SMALLEST, seconds=600, has_engines=True))
     assert {"layerkit", "buildah", "docker", "tar, pigz -6", "tar to cat"} <= set(rows(lines, "seconds")["seconds"])
