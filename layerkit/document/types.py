@@ -36,7 +36,8 @@ class Section(BaseModel):
     in another place, and the advice; `later` are those that this version does not support yet.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Deferred: only the model of a whole document validates any, and each on its own would be built for nothing.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     other_words: ClassVar[Mapping[str, str]] = {}
     elsewhere: ClassVar[Mapping[str, str]] = {}
