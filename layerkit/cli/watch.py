@@ -33,8 +33,17 @@ def watch_builds(build: Callable[[], Any], find: Callable[[], Watched], output: 
         watched = find()
         folders = watched.folders()
         with _changes(folders) as changes:
-            # From here on nothing is missed; what changes while it is built is built next.
-            next(changes)
+            try:
+                # From here on nothing is missed; what changes while it is built is built next.
+                next(changes)
+            except FileNotFoundError:
+                # A folder has gone since it was looked for.
+                continue
+            except (OSError, RuntimeError) as error:
+                raise click.ClickException(
+                    f"cannot watch {len(folders)} folders: {str(error).lower()} (fs.inotify.max_user_watches is the "
+                    "system's limit; what .dockerignore leaves out is not watched)"
+                ) from error
             _attempt(build, is_first=is_first)
             is_first = False
             if _now(find) != (watched, folders):
