@@ -1,7 +1,7 @@
 """dpkg's database: what is installed, as dpkg, apt and scanners of images read it.
 
-Where the image has dpkg its own database is written on; else each package is a file of `status.d`, as in images without
-a package manager. Sources: dpkg(1), "FILES"; deb-triggers(5); distroless, PACKAGE_METADATA.md.
+Where the image has dpkg, or its database, that is written on; else each package is a file of `status.d`, as in images
+without a package manager. Sources: dpkg(1), "FILES"; deb-triggers(5); distroless, PACKAGE_METADATA.md.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def record(debs: Iterable[OpenDeb], system: System, reasons: Mapping[str, str], 
     """Enter the packages. `reasons` are the packages for whose sake others came, "" for what was asked for. What is
     `excluded` is not in the lists of their files: nobody has to miss it."""
     debs = sorted(debs, key=lambda item: item.name)
-    if system.exists("usr/bin/dpkg"):
+    if system.exists("usr/bin/dpkg") or system.exists(STATUS):
         _record_for_dpkg(debs, system, reasons, excluded)
     else:
         for item in debs:

@@ -353,6 +353,12 @@ class TestDatabase:
         assert text_of(installed, "var/lib/dpkg/status.d/a").startswith("Package: a\nVersion: 1\n")
         assert text_of(installed, "var/lib/dpkg/status.d/a.md5sums").endswith("  usr/x\n")
 
+    def test_a_database_without_its_dpkg_goes_on_too(self, make: Make) -> None:
+        status = b"Package: old\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n"
+        installed = put(make("a"), base=Base({"var/lib/dpkg/status": status}))
+        assert "Package: a\n" in text_of(installed, "var/lib/dpkg/status")
+        assert "var/lib/dpkg/status.d/a" not in by_path(installed)
+
     def test_with_dpkg_its_database_goes_on(self, make: Make) -> None:
         status = b"Package: old\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n"
         base = Base({"usr/bin/dpkg": b"#!x", "var/lib/dpkg/status": status})
