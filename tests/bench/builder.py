@@ -51,7 +51,7 @@ class Sizes:
     size: int = 890_000_000
     large: int = 5 * 2**30
     tiny: int = 100_000
-    seconds: float = 1020
+    seconds: float = 1100
     settled: float = 2.1
     is_thorough: bool = True
     sources: Sequence[Path] = field(default_factory=installation)
