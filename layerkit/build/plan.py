@@ -6,14 +6,13 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from layerkit.build.accounts import GROUP, PASSWD, Accounts, add_member, add_user
-from layerkit.build.capability import encode_capabilities
 from layerkit.build.filesystem import Filesystem, join
 from layerkit.build.inputs import Inputs, name_base
 from layerkit.build.pick import pick
 from layerkit.build.planned import BuildPlan, Doubt, PlannedLayer, Provenance
 from layerkit.build.remove import find_removed, hidden_paths, outermost
 from layerkit.build.scan import Context, content_entry, symlink_entry
-from layerkit.build.taken import CAPABILITY, Marks, Taken, directory_entry
+from layerkit.build.taken import Marks, Taken, directory_entry
 from layerkit.document.problem import DocumentError, InvalidValue, Position
 from layerkit.layer.arrange import arrange
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType, whiteout
@@ -23,7 +22,7 @@ from layerkit.layer.source import BytesSource, FileSource
 from layerkit.layer.write import FORMAT_VERSION
 from layerkit.packages.errors import PackageError
 from layerkit.sizes import format_size
-from layerkit.spec.capabilities import parse_capabilities
+from layerkit.spec.capabilities import CAPABILITY, encode_capabilities, parse_capabilities
 from layerkit.spec.model import Apt, Attributes, Content, Copy, Directory, Fetch, Layer, Python, Spec, Symlink
 
 USERS: Final = "users"

@@ -14,9 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-from layerkit.build.capability import to_revision_2
 from layerkit.build.recipes import LayerRecord, LayerRecords
-from layerkit.build.taken import CAPABILITY
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import FileTree, IndexedEntry
@@ -25,6 +23,7 @@ from layerkit.layer.source import Contents, PartSource
 from layerkit.layer.spool import open_tar
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
 from layerkit.oci.digest import Digest
+from layerkit.spec.capabilities import CAPABILITY, to_revision_2
 
 _USUAL_ROOT: Final = (0o755, 0, 0)
 

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from layerkit.layer.entry import MAX_MTIME, Entry, EntryType
 
-CAPABILITY = "security.capability"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:

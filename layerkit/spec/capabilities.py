@@ -1,9 +1,11 @@
-"""File capabilities: `cap_net_bind_service=ep` as the sets that the kernel keeps.
+"""File capabilities: `cap_net_bind_service=ep` as sets, and these as the kernel keeps them in `security.capability`.
 
-Source: cap_from_text(3), capabilities(7); the numbers are those of linux/capability.h.
+They are kept as revision 2: revision 3 adds the user who is root of a namespace, which an image does not know. Sources:
+cap_from_text(3), capabilities(7); linux/capability.h, struct vfs_cap_data; LAYERS, item 22. Pure.
 """
 
 import re
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +13,16 @@ from layerkit.document.problem import InvalidValue
 from layerkit.document.scalars import parse_text
 from layerkit.document.validate import closest
 from layerkit.oci.digest import shorten
+
+CAPABILITY: Final = "security.capability"
+"""The extended attribute that they are in."""
+
+_REVISION_2: Final = 0x02000000
+_REVISION_3: Final = 0x03000000
+_REVISION_MASK: Final = 0xFF000000
+_EFFECTIVE: Final = 0x000001
+_SIZE_2: Final = 20
+_SIZE_3: Final = 24
 
 _NAMES: Final = (
     "cap_chown",
@@ -124,3 +136,30 @@ def _parse_names(text: str) -> int:
 def _suggest(clause: str) -> str:
     name = clause.lower() if clause.lower().startswith("cap_") else f"cap_{clause.lower()}"
     return f"write {name}=ep" if name in NUMBERS else _EXAMPLE
+
+
+def encode_capabilities(capabilities: Capabilities) -> bytes:
+    """The 20 bytes of revision 2: magic and flags, then permitted and inheritable, the lower 32 of each first."""
+    permitted, inheritable = capabilities.permitted, capabilities.inheritable
+    mask = 2**32 - 1
+    return struct.pack(
+        "<5I",
+        _REVISION_2 | (_EFFECTIVE if capabilities.effective else 0),
+        permitted & mask,
+        inheritable & mask,
+        permitted >> 32,
+        inheritable >> 32,
+    )
+
+
+def to_revision_2(value: bytes) -> bytes | None:
+    """The capabilities of another layer or archive as revision 2; None for what is neither 2 nor 3."""
+    if len(value) < 4:
+        return None
+    magic = int.from_bytes(value[:4], "little")
+    revision = magic & _REVISION_MASK
+    if revision == _REVISION_2 and len(value) == _SIZE_2:
+        return value
+    if revision == _REVISION_3 and len(value) == _SIZE_3:
+        return ((magic & ~_REVISION_MASK) | _REVISION_2).to_bytes(4, "little") + value[4:_SIZE_2]
+    return None

@@ -109,8 +109,8 @@ ITEMS: Final[dict[str, tuple[str, ...]]] = {
         "build/test_plan.py::TestParents::test_of_odd_attributes_they_keep_what_a_layer_of_ours_can_say",
     ),
     "22": (
-        "build/test_capability.py::test_the_bytes_are_those_of_the_kernel",
-        "build/test_capability.py::test_revision_3_loses_the_root_of_its_namespace",
+        "spec/test_capability_bytes.py::test_the_bytes_are_those_of_the_kernel",
+        "spec/test_capability_bytes.py::test_revision_3_loses_the_root_of_its_namespace",
         "acceptance/test_bases.py::TestFromTheInside::test_a_capability_is_there_and_works",
     ),
     "23": ("acceptance/test_matrix.py::test_every_reader_makes_of_a_fixture_what_was_planned",),

@@ -10,6 +10,7 @@ from typing import Final
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.packages.debian.accounts import Accounts, SystemUser
 from layerkit.packages.debian.system import System
+from layerkit.spec.capabilities import CAPABILITY, encode_capabilities, parse_capabilities
 
 
 def parse_words(text: str) -> frozenset[str]:
@@ -23,7 +24,7 @@ HARMLESS: Final = parse_words(
     : . [ [[ test true false set unset exit return shift break continue local export readonly trap wait
     exec cd source eval echo printf cat read hash getent id whoami grep egrep fgrep sed awk cut tr sort uniq
     head tail wc ls find xargs stat readlink realpath dirname basename expr seq date uname hostname md5sum
-    sha256sum sha512sum cmp diff mktemp sleep kill su runuser mountpoint setcap getcap capsh logger tty stty env
+    sha256sum sha512sum cmp diff mktemp sleep kill su runuser mountpoint getcap capsh logger tty stty env
     nice case select db_version db_get db_set db_fset db_go db_input db_stop db_purge db_capb db_metaget
     db_subst db_title db_unregister db_register db_settitle db_progress db_reset debconf-set-selections
     debconf-communicate dpkg-maintscript-helper dpkg-trigger dpkg dpkg-query dpkg-divert dpkg-realpath
@@ -41,6 +42,9 @@ HARMLESS: Final = parse_words(
     dbus-uuidgen appstreamcli fc-cache locale-gen update-locale setpriv `
     """
 )
+
+
+_SYMBOLIC: Final[Mapping[str, int]] = {"us": 0o4000, "gs": 0o2000, "t": 0o1000}
 
 
 def perform(command: str, words: list[str], system: System, accounts: Accounts) -> bool:
@@ -150,10 +154,26 @@ def _install(words: list[str], system: System, accounts: Accounts) -> None:
 
 def _chmod(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
     options, (mode, *paths) = _options(words, "")
-    bits = int(mode, 8)
     for path in paths:
         for item in system.walk(path) if "-R" in options else (path,):
-            system.change(item, mode=bits)
+            found = system.lookup(system.follow(item))
+            if found is not None:
+                system.change(item, mode=_parse_mode(mode, found.mode))
+
+
+def _parse_mode(text: str, mode: int) -> int:
+    """`0644`, or `u+s`, `g-s`, `+t`: of those that are said by letters scripts need no others."""
+    bit = _SYMBOLIC.get(text[:-2] + text[-1:])
+    if bit is None:
+        return int(text, 8)
+    return mode | bit if text[-2] == "+" else mode & ~bit
+
+
+def _setcap(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001
+    text, *paths = [word for word in words if word != "-q"]
+    value = None if text == "-r" else encode_capabilities(parse_capabilities(text))
+    for path in paths:
+        system.set_xattr(path, CAPABILITY, value)
 
 
 def _chown(words: list[str], system: System, accounts: Accounts) -> None:
@@ -239,6 +259,7 @@ _ACTIONS: Final[Mapping[str, Callable[[list[str], System, Accounts], None]]] = {
     "install": _install,
     "chmod": _chmod,
     "chown": _chown,
+    "setcap": _setcap,
     "chgrp": _chgrp,
     "ln": _ln,
     "cp": _cp,

@@ -25,7 +25,7 @@ from layerkit.packages.debian.system import Root, System
 from layerkit.packages.debian.unpack import Excluded, IsExcluded, OpenDeb, unpack
 from layerkit.packages.errors import PackageError
 
-VERSION: Final = 8
+VERSION: Final = 9
 """Of what comes of installing packages, which builds remember: who changes that counts it up."""
 
 LD_CACHE: Final = "etc/ld.so.cache"

@@ -130,6 +130,15 @@ class System:
         )
         return True
 
+    def set_xattr(self, path: str, name: str, value: bytes | None) -> None:
+        """Give a new file an extended attribute, or take it away. Raises ValueError for what is not new."""
+        path = self.follow(path)
+        entry = self._new.get(path)
+        if entry is None or entry.type is not EntryType.FILE:
+            raise ValueError(path)
+        xattrs = {**dict(entry.xattrs), name: value or b""}
+        self.put(replace(entry, xattrs=tuple((key, xattrs[key]) for key in sorted(xattrs) if xattrs[key])))
+
     def remove(self, path: str) -> None:
         """Take back what is new at `path`."""
         path = self.resolve(path)

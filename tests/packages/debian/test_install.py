@@ -221,6 +221,26 @@ if [ "$name" = app ]; then touch /yes; else touch /no; fi
         told = ("package a diverts files of other packages, which is not done here",)
         assert installed.doubts == (told if is_told else ())
 
+    def test_capabilities_and_the_bit_of_the_owner_are_set_as_the_script_decides(self, make: Make) -> None:
+        # As iputils-ping does it.
+        script = """#!/bin/sh
+if command -v setcap >/dev/null; then
+    if setcap cap_net_raw+ep /bin/ping; then chmod u-s /bin/ping; else chmod u+s /bin/ping; fi
+else
+    chmod u+s /bin/ping
+fi
+"""
+        without = by_path(put(make("a", {"bin/ping": b"p"}, postinst=script)))["bin/ping"]
+        files = {"bin/ping": b"p", "sbin/setcap": b"s"}
+        found = by_path(put(make("a", files, postinst=script)))["bin/ping"]
+        assert (without.mode & 0o7000, without.xattrs) == (0o4000, ())
+        assert found.mode & 0o7000 == 0
+        assert found.xattrs == (("security.capability", bytes.fromhex("0100000200200000000000000000000000000000")),)
+
+    def test_what_takes_capabilities_from_elsewhere_is_told(self, make: Make) -> None:
+        unknown = put(make("a", postinst="#!/bin/sh\nsetcap cap_net_raw=ep /bin/other\n")).unknown
+        assert unknown == {"a": ("setcap cap_net_raw=ep /bin/other",)}
+
     @pytest.mark.parametrize(
         ("script", "unknown"),
         [

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerkit.build.capability import encode_capabilities, to_revision_2
-from layerkit.spec.capabilities import parse_capabilities
+from layerkit.spec.capabilities import encode_capabilities, parse_capabilities, to_revision_2
 
 
 @pytest.mark.parametrize(
