@@ -225,14 +225,14 @@ if [ "$name" = app ]; then touch /yes; else touch /no; fi
         # As iputils-ping does it.
         script = """#!/bin/sh
 if command -v setcap >/dev/null; then
-    if setcap cap_net_raw+ep /bin/ping; then chmod u-s /bin/ping; else chmod u+s /bin/ping; fi
+    if setcap cap_net_raw+ep /usr/bin/ping; then chmod u-s /usr/bin/ping; else chmod u+s /usr/bin/ping; fi
 else
-    chmod u+s /bin/ping
+    chmod u+s /usr/bin/ping
 fi
 """
-        without = by_path(put(make("a", {"bin/ping": b"p"}, postinst=script)))["bin/ping"]
-        files = {"bin/ping": b"p", "sbin/setcap": b"s"}
-        found = by_path(put(make("a", files, postinst=script)))["bin/ping"]
+        without = by_path(put(make("a", {"usr/bin/ping": b"p"}, postinst=script)))["usr/bin/ping"]
+        files = {"usr/bin/ping": b"p", "usr/sbin/setcap": b"s"}
+        found = by_path(put(make("a", files, postinst=script)))["usr/bin/ping"]
         assert (without.mode & 0o7000, without.xattrs) == (0o4000, ())
         assert found.mode & 0o7000 == 0
         assert found.xattrs == (("security.capability", bytes.fromhex("0100000200200000000000000000000000000000")),)
