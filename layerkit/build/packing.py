@@ -205,6 +205,6 @@ def _step(spec: Spec, planned: PlannedLayer) -> Step:
     return Step(
         activity=Activity.PACK,
         name=planned.name,
-        group=f"{spec.name} {spec.platform}",
+        group=spec.label,
         total=planned.outline.tar_size,
     )

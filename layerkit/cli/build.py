@@ -216,6 +216,7 @@ def build(
     most_cached = cache_size()
     for image in selected:
         output.note(f"building {image.name} for {', '.join(map(str, image.platforms))}")
+    output.expect([spec.label for image in selected for spec in image.specs])
     again: list[str] | None = None
     if check_repro:
         again = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]

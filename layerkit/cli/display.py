@@ -5,7 +5,7 @@ Calls come from the event loop and from threads alike, so each display has a loc
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event, RLock, Thread
 from typing import Any, Final, Protocol
@@ -45,6 +45,9 @@ class Display(Protocol):
     def warn(self, text: str) -> None: ...
 
     def error(self, text: str, hint: str, *, bare: bool) -> None: ...
+
+    def expect(self, groups: Sequence[str]) -> None:
+        """What steps will be for, where that is known before they begin."""
 
     def begin(self, step: Step, verb: str) -> None: ...
 
@@ -109,6 +112,9 @@ class QuietDisplay:
     def error(self, text: str, hint: str, *, bare: bool) -> None:
         write_error(text, hint, bare=bare)
 
+    def expect(self, groups: Sequence[str]) -> None:
+        """Says nothing."""
+
     def begin(self, step: Step, verb: str) -> None:
         """Says nothing."""
 
@@ -161,6 +167,10 @@ class PlainDisplay:
         with self._lock:
             write_error(text, hint, bare=bare)
 
+    def expect(self, groups: Sequence[str]) -> None:
+        with self._lock:
+            self._groups.update(groups)
+
     def begin(self, step: Step, verb: str) -> None:
         with self._lock:
             now = self._clock()
@@ -205,7 +215,8 @@ class PlainDisplay:
             ticker.stop()
 
     def _group(self, step: Step) -> str:
-        return f"  [{one_line(step.group)}]" if step.group and len(self._groups) > 1 else ""
+        are_several = sum(map(bool, self._groups)) > 1
+        return f"  [{one_line(step.group)}]" if step.group and are_several else ""
 
 
 class JsonDisplay:
@@ -226,6 +237,9 @@ class JsonDisplay:
 
     def error(self, text: str, hint: str, *, bare: bool) -> None:  # noqa: ARG002 - the event is the label
         self._write("error", text=text, **({"hint": hint} if hint else {}))
+
+    def expect(self, groups: Sequence[str]) -> None:
+        """Each step says what it is for."""
 
     def begin(self, step: Step, verb: str) -> None:
         with self._lock:

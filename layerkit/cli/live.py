@@ -7,7 +7,7 @@ where stderr is a terminal, for it needs rich.
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import RLock, current_thread, main_thread
 from types import FrameType
 from typing import Final, TextIO
@@ -80,6 +80,10 @@ class LiveDisplay:
 
     def error(self, text: str, hint: str, *, bare: bool) -> None:
         write_error(text, hint, bare=bare, colour=not self._console.no_color)
+
+    def expect(self, groups: Sequence[str]) -> None:
+        with self._lock:
+            self._groups.update(dict.fromkeys(groups))
 
     def begin(self, step: Step, verb: str) -> None:
         with self._lock:

@@ -77,6 +77,10 @@ class Output:
         """What is happening."""
         self.display.note(printable(text))
 
+    def expect(self, groups: Sequence[str]) -> None:
+        """What steps will be for: of several each says which one it is for."""
+        self.display.expect(groups)
+
     def warn(self, text: str) -> None:
         self.display.warn(printable(text))
 

@@ -324,6 +324,11 @@ class Spec:
     document: Document = field(repr=False, compare=False)
 
     @property
+    def label(self) -> str:
+        """Like `web linux/amd64`: what messages call it."""
+        return f"{self.name} {self.platform}"
+
+    @property
     def images(self) -> Mapping[RepositoryName, Position]:
         """The other images of the file that this one needs, and where it names them first."""
         found: dict[RepositoryName, Position] = {}

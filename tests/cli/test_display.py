@@ -89,6 +89,24 @@ class TestPlain:
             "1 file (reused)  [web linux/arm64]",
         ]
 
+    def test_the_first_of_several_says_what_it_is_for_too(self, capsys: pytest.CaptureFixture[str]) -> None:
+        display = PlainDisplay()
+        display.expect(["web linux/amd64", "web linux/arm64"])
+        step = pack("app", group="web linux/arm64")
+        display.begin(step, "")
+        display.end(step, Outcome.DONE, LAYER, "1 file")
+        display.close(done=True)
+        assert capsys.readouterr().err.endswith("app: 1 file  [web linux/arm64]\n")
+
+    def test_what_is_for_no_image_makes_not_several_of_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+        display = PlainDisplay()
+        fetch, step = Step(activity=Activity.FETCH, name="a.deb"), pack("app", group="web linux/amd64")
+        for each in (fetch, step):
+            display.begin(each, "")
+            display.end(each, Outcome.DONE, LAYER, "1 file")
+        display.close(done=True)
+        assert capsys.readouterr().err.endswith("app: 1 file\n")
+
     def test_no_name_brings_a_control_character(self, capsys: pytest.CaptureFixture[str]) -> None:
         display = PlainDisplay()
         step = Step(activity=Activity.FETCH, name="a\x1b[31m\rb", group="\x07")
