@@ -10,7 +10,7 @@ import msgspec
 
 from layerkit.document.problem import Position
 from layerkit.layer.arrange import Arranged, arrange
-from layerkit.layer.entry import Entry, EntryType
+from layerkit.layer.entry import Entry
 from layerkit.layer.tar import tar_size
 from layerkit.sizes import format_size
 from layerkit.spec.model import Spec
@@ -121,9 +121,11 @@ class BuildPlan:
 def outline_of(entries: Iterable[Entry]) -> Outline:
     arranged = arrange(entries)
     keys = [stretch.key for stretch in arranged.stretches]
+    sizes = [entry.source.size for entry in arranged if entry.source is not None]
     return Outline(
-        files=sum(entry.type is EntryType.FILE for entry in arranged),
-        size=sum(entry.size for entry in arranged),
+        # Only files have a source, and each has one.
+        files=len(sizes),
+        size=sum(sizes),
         tar_size=tar_size(arranged),
         key=sha256(b"".join(key or b"" for key in keys)).hexdigest() if all(keys) else None,
     )

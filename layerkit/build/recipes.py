@@ -8,7 +8,7 @@ is not found, and the layer is made. A record says nothing of a blob that the st
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,10 +89,11 @@ def is_racy(entries: Iterable[Entry], began_ns: int) -> bool:
     A ctime in whole seconds is of a file system that keeps none, or only as the image that it was mounted from says:
     squashfs, ISO 9660, FAT. Another image mounted there may have another file with all the same numbers.
     """
-    return any(max(times) > began_ns - _RACY_NS or not times[1] % _SECOND_NS for times in _times(entries))
-
-
-def _times(entries: Iterable[Entry]) -> Iterator[tuple[int, int]]:
+    newest = began_ns - _RACY_NS
     for entry in entries:
-        if isinstance(entry.source, FileSource):
-            yield entry.source.mtime_ns, entry.source.ctime_ns
+        source = entry.source
+        if isinstance(source, FileSource):
+            changed = source.ctime_ns
+            if changed > newest or source.mtime_ns > newest or not changed % _SECOND_NS:
+                return True
+    return False

@@ -106,10 +106,14 @@ def iter_stretches(entries: Iterable[Entry]) -> Iterator[Stretch]:
 
 def tar_size(entries: Iterable[Entry]) -> int:
     """How many bytes the tar of these entries will have."""
-    return sum(_header_size(entry) + entry.size + -entry.size % _RECORD for entry in entries) + len(TRAILER)
+    total = len(TRAILER)
+    for entry in entries:
+        size = entry.size
+        total += _header_size(entry, size) + size + -size % _RECORD
+    return total
 
 
-def _header_size(entry: Entry) -> int:
+def _header_size(entry: Entry, size: int) -> int:
     path, link = entry.path, entry.link
     if (
         len(path) < _MAX_FIELD >= len(link)
@@ -117,7 +121,7 @@ def _header_size(entry: Entry) -> int:
         and link.isascii()
         and not entry.xattrs
         and entry.uid <= _MAX_OCTAL_ID >= entry.gid
-        and entry.size <= _MAX_OCTAL_SIZE
+        and size <= _MAX_OCTAL_SIZE
     ):
         # Nearly all of them: not worth a header of which nothing but the size is wanted.
         return _RECORD
