@@ -13,8 +13,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from layerkit.build.kept import Keeper
-from layerkit.layer.index import FileTree
 from layerkit.layer.read import DEFAULT_LIMITS, Limits
+from layerkit.layer.tree import FileTree
 from layerkit.oci.digest import Digest
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import LockedWheel, PythonLock

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple, Protocol, Self
 from layerkit.build.planned import PlannedLayer
 from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex
+from layerkit.layer.index import IndexedEntry, LayerIndex
 from layerkit.layer.source import BytesSource, Contents, PartSource, Source
 from layerkit.layer.spool import Picked
+from layerkit.layer.tree import FileTree
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import shorten
 

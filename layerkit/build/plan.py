@@ -17,8 +17,9 @@ from layerkit.document.problem import DocumentError, InvalidValue, Position
 from layerkit.layer.arrange import arrange
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType, whiteout
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, IndexedEntry, Place, Subtree
+from layerkit.layer.index import IndexedEntry
 from layerkit.layer.source import BytesSource, FileSource
+from layerkit.layer.tree import FileTree, Place, Subtree
 from layerkit.layer.write import FORMAT_VERSION
 from layerkit.packages.errors import PackageError
 from layerkit.sizes import format_size

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from layerkit.build.filesystem import Filesystem
 from layerkit.document.problem import InvalidValue
 from layerkit.layer.entry import ROOT, Entry, EntryType
-from layerkit.layer.index import Subtree
+from layerkit.layer.tree import Subtree
 from layerkit.spec.model import Remove
 
 

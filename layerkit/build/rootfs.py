@@ -17,10 +17,11 @@ from typing import Final
 from layerkit.build.recipes import LayerRecord, LayerRecords
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.index import IndexedEntry
 from layerkit.layer.read import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import Contents, PartSource
 from layerkit.layer.spool import open_tar
+from layerkit.layer.tree import FileTree
 from layerkit.layer.write import FORMAT_VERSION, WrittenLayer
 from layerkit.oci.digest import Digest
 from layerkit.spec.capabilities import CAPABILITY, to_revision_2

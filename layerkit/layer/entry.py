@@ -20,8 +20,9 @@ MAX_ID: Final = 2**32 - 2
 MAX_MTIME: Final = 2**33 - 1
 """Seconds that the eleven octal digits of a header hold."""
 
-_WHITEOUT: Final = ".wh."
-_OPAQUE: Final = ".wh..wh..opq"
+WHITEOUT_PREFIX: Final = ".wh."
+OPAQUE_WHITEOUT: Final = ".wh..wh..opq"
+"""How a layer says that a file, or all that a directory had, is gone (image-spec, layer.md, "Whiteouts")."""
 _BAD: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
 """An empty component (a slash at either end included), `.` or `..`; or a NUL."""
 _MAX_PATH: Final = 4096
@@ -105,19 +106,19 @@ class Entry:
         if self.type is not EntryType.WHITEOUT:
             return ""
         parent, slash, name = self.path.rpartition("/")
-        return "" if name == _OPAQUE else parent + slash + name.removeprefix(_WHITEOUT)
+        return "" if name == OPAQUE_WHITEOUT else parent + slash + name.removeprefix(WHITEOUT_PREFIX)
 
 
 def whiteout(path: str) -> Entry:
     """What deletes `path` from the layers below: an empty file `.wh.<name>` beside it (image-spec, layer.md)."""
     _check_path(path, EntryType.FILE)
     parent, slash, name = path.rpartition("/")
-    return Entry(path=f"{parent}{slash}{_WHITEOUT}{name}", type=EntryType.WHITEOUT, mode=0)
+    return Entry(path=f"{parent}{slash}{WHITEOUT_PREFIX}{name}", type=EntryType.WHITEOUT, mode=0)
 
 
 def opaque(directory: str) -> Entry:
     """What hides all that the layers below have in `directory`: an empty file `.wh..wh..opq` in it."""
-    path = _OPAQUE if directory == ROOT else f"{directory}/{_OPAQUE}"
+    path = OPAQUE_WHITEOUT if directory == ROOT else f"{directory}/{OPAQUE_WHITEOUT}"
     return Entry(path=path, type=EntryType.WHITEOUT, mode=0)
 
 
@@ -146,7 +147,7 @@ def _check_path(path: str, kind: EntryType) -> None:
         path = _check_whiteout(path)
     if size > _MAX_NAME and (longest := max(len(name.encode()) for name in path.split("/"))) > _MAX_NAME:
         raise _refuse(path, f"one of its names has {longest} bytes, more than {_MAX_NAME}: shorten it")
-    if _WHITEOUT in path and any(name.startswith(_WHITEOUT) for name in path.split("/")):
+    if WHITEOUT_PREFIX in path and any(name.startswith(WHITEOUT_PREFIX) for name in path.split("/")):
         # Consumers would delete a file of the layers below instead of making this one.
         raise _refuse(path, "names that begin with .wh. mean a deletion: rename it, or declare a whiteout")
 
@@ -154,9 +155,9 @@ def _check_path(path: str, kind: EntryType) -> None:
 def _check_whiteout(path: str) -> str:
     """What is left of the path to check: the part that names no whiteout."""
     parent, slash, name = path.rpartition("/")
-    if name == _OPAQUE:
+    if name == OPAQUE_WHITEOUT:
         return parent
-    hidden = name.removeprefix(_WHITEOUT)
+    hidden = name.removeprefix(WHITEOUT_PREFIX)
     if hidden in {name, "", ".", ".."}:
         raise _refuse(path, "the name of a whiteout is .wh. and the name that it deletes")
     return parent + slash + hidden

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from layerkit.layer.entry import EntryType
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.index import IndexedEntry
+from layerkit.layer.tree import FileTree
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import OCIError
 from layerkit.oci.reference import parse_reference

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from layerkit.layer.entry import EntryType
-from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.index import IndexedEntry
+from layerkit.layer.tree import FileTree
 from layerkit.oci.config import ImageConfig
 from layerkit.oci.descriptor import Descriptor
 from layerkit.view.contents import digest_files

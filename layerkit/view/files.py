@@ -6,7 +6,8 @@ from typing import Final
 
 from layerkit.layer.entry import ROOT, EntryType
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, IndexedEntry, Origin
+from layerkit.layer.index import IndexedEntry
+from layerkit.layer.tree import FileTree, Origin
 from layerkit.oci.digest import shorten
 
 _LETTERS: Final = {

@@ -13,7 +13,8 @@ from typing import BinaryIO, Final, Protocol, Self, TypeVar, cast
 
 from layerkit.image.select import choose_platform
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, LayerIndex, index_layer
+from layerkit.layer.index import LayerIndex, index_layer
+from layerkit.layer.tree import FileTree
 from layerkit.oci.config import MAX_SIZE, ImageConfig
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final
 
 from layerkit.layer.entry import EntryType
-from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.index import IndexedEntry
+from layerkit.layer.tree import FileTree
 from layerkit.view.contents import read_files
 from layerkit.view.files import File, find_file, iter_folder
 from layerkit.view.image import ViewedImage

@@ -28,9 +28,10 @@ from layerkit.layer.compress import Compression
 from layerkit.layer.entry import MAX_ID, ROOT, Entry, EntryType, opaque, whiteout
 from layerkit.layer.errors import LayerError
 from layerkit.layer.estargz import RESERVED
-from layerkit.layer.index import FileTree, IndexedEntry, LayerIndex, Origin, index_layer, index_tar, is_kept, read_file
+from layerkit.layer.index import IndexedEntry, LayerIndex, index_layer, index_tar, is_kept, read_file
 from layerkit.layer.read import Limits, decompress
 from layerkit.layer.source import BytesSource
+from layerkit.layer.tree import FileTree, Origin
 from layerkit.layer.write import write_layer
 from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD

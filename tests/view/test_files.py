@@ -6,7 +6,8 @@ import pytest
 
 from layerkit.layer.entry import EntryType
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree, index_layer
+from layerkit.layer.index import index_layer
+from layerkit.layer.tree import FileTree
 from layerkit.oci.mediatype import OCI_LAYER
 from layerkit.view.contents import digest_files, read_files
 from layerkit.view.files import find_file, format_mode, iter_folder, resolve_path

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from layerkit.layer.entry import ROOT, Entry, EntryType, whiteout
-from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.index import IndexedEntry
 from layerkit.layer.source import BytesSource
+from layerkit.layer.tree import FileTree
 from layerkit.oci.digest import shorten
 from layerkit.packages.errors import PackageError
 

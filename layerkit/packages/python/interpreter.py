@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree
+from layerkit.layer.tree import FileTree
 from layerkit.packages.errors import PackageError
 from layerkit.packages.python.target import Family, Libc, Target
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from layerkit.layer.entry import EntryType
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import FileTree
+from layerkit.layer.tree import FileTree
 from layerkit.packages.debian.ldcache import parse_library
 from layerkit.packages.python.wheel import Wheel
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from layerkit.layer.index import FileTree, LayerIndex, index_layer
+from layerkit.layer.index import LayerIndex, index_layer
+from layerkit.layer.tree import FileTree
 from layerkit.oci.mediatype import OCI_LAYER
 from layerkit.packages.debian.unpack import OpenDeb, open_deb
 from tests.debs import make_deb, make_tar

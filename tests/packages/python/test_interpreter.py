@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from layerkit.layer.entry import EntryType
-from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.index import IndexedEntry
+from layerkit.layer.tree import FileTree
 from layerkit.packages.errors import PackageError
 from layerkit.packages.python.interpreter import Surroundings, find_target
 

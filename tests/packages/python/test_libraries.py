@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from layerkit.layer.entry import EntryType
-from layerkit.layer.index import FileTree, IndexedEntry
+from layerkit.layer.index import IndexedEntry
+from layerkit.layer.tree import FileTree
 from layerkit.packages.python.libraries import find_missing, find_needed
 from layerkit.packages.python.wheel import open_wheel
 from tests.wheels import make_library, make_wheel
