@@ -12,8 +12,9 @@ from typing import Final
 
 from layerkit.build.fetch import Fetcher
 from layerkit.build.together import run_together
+from layerkit.layer.decompress import decompress_archive
 from layerkit.layer.errors import LayerError
-from layerkit.layer.read import Limits, decompress_archive
+from layerkit.layer.limits import Limits
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import DigestInvalid
 from layerkit.packages.debian.release import MAX_RELEASE, Release, verify_release

@@ -24,9 +24,10 @@ from layerkit.content.layout import Layout
 from layerkit.content.store import Store
 from layerkit.image.image import Image
 from layerkit.image.select import choose_platform
+from layerkit.layer.decompress import decompress
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_layer
-from layerkit.layer.read import DEFAULT_LIMITS, Limits, decompress
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits
 from layerkit.layer.spool import Picked
 from layerkit.oci.config import MAX_SIZE, ImageConfig
 from layerkit.oci.descriptor import Descriptor

@@ -43,7 +43,7 @@ from layerkit.image.configure import configure
 from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
 from layerkit.layer.compress import LEVELS, Compression, find_codec
 from layerkit.layer.entry import MAX_MTIME
-from layerkit.layer.read import DEFAULT_LIMITS, Limits
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import PartSource
 from layerkit.layer.spool import Picked
 from layerkit.layer.write import WrittenLayer

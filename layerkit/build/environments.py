@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from layerkit.build.kept import Keeper
-from layerkit.layer.read import DEFAULT_LIMITS, Limits
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits
 from layerkit.layer.tree import FileTree
 from layerkit.oci.digest import Digest
 from layerkit.packages.errors import PackageError

@@ -10,7 +10,7 @@ from layerkit.build.filesystem import Filesystem, OpenTar
 from layerkit.build.inputs import Fetched
 from layerkit.build.pins import Pins
 from layerkit.layer.errors import LayerError
-from layerkit.layer.read import DEFAULT_LIMITS, Limits
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import FileSource
 from layerkit.layer.spool import open_tar
 from layerkit.oci.digest import Digest

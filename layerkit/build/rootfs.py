@@ -18,7 +18,7 @@ from layerkit.build.recipes import LayerRecord, LayerRecords
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import IndexedEntry
-from layerkit.layer.read import DEFAULT_LIMITS, Limits
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import Contents, PartSource
 from layerkit.layer.spool import open_tar
 from layerkit.layer.tree import FileTree

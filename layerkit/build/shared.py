@@ -23,8 +23,8 @@ from layerkit.build.together import run_together
 from layerkit.content.memory import MemoryRegistry
 from layerkit.content.store import Store
 from layerkit.layer.compress import Codec
+from layerkit.layer.decompress import decompress
 from layerkit.layer.errors import LayerError
-from layerkit.layer.read import decompress
 from layerkit.layer.write import FORMAT_VERSION
 from layerkit.oci.codec import decode_json, encode_json
 from layerkit.oci.descriptor import EMPTY, EMPTY_CONTENT, Descriptor

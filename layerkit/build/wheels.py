@@ -22,7 +22,7 @@ from layerkit.build.kept import Keeper
 from layerkit.build.together import run_together
 from layerkit.build.tools import PythonTools
 from layerkit.layer.errors import LayerError
-from layerkit.layer.read import Limits
+from layerkit.layer.limits import Limits
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import DigestInvalid, OCIError
 from layerkit.packages.debian.control import decode

@@ -484,7 +484,7 @@ def parse_variables(variables: tuple[str, ...]) -> dict[str, str]:
 
 
 def _parse_limits(limits: tuple[str, ...]) -> dict[str, int]:
-    from layerkit.layer.read import Limits  # noqa: PLC0415 - few builds need others
+    from layerkit.layer.limits import Limits  # noqa: PLC0415 - few builds need others
 
     known = [field.name for field in fields(Limits)]
     parsed = {}

@@ -269,10 +269,10 @@ def make_builder(
     """The builder into the local store; one that goes `backwards` works in one thread as well. With `is_locked` it must
     find all that it needs in the `lock`.
 
-    `limits` of what others made are those that are not the usual ones, by the names of `layer.read.Limits`.
+    `limits` of what others made are those that are not the usual ones, by the names of `layer.limits.Limits`.
     """
     from layerkit.build.builder import Builder  # noqa: PLC0415 - most commands build nothing
-    from layerkit.layer.read import Limits  # noqa: PLC0415
+    from layerkit.layer.limits import Limits  # noqa: PLC0415
     from layerkit.packages.lock import NO_LOCK  # noqa: PLC0415
 
     return Builder(

@@ -28,8 +28,10 @@ import msgspec
 
 from layerkit.content.listed import IMAGE_NAME, REF_NAME, ListedRepository, names_of, reachable_manifests
 from layerkit.files import FileBlob, readable_errors
+from layerkit.layer.decompress import decompress
 from layerkit.layer.errors import LayerError
-from layerkit.layer.read import FILES, Limits, Tape, decode, decompress, iter_headers
+from layerkit.layer.limits import Limits
+from layerkit.layer.read import FILES, Tape, decode, iter_headers
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.codec import decode_json
 from layerkit.oci.config import MAX_SIZE as MAX_CONFIG

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from layerkit.layer.decompress import decompress
 from layerkit.layer.entry import OPAQUE_WHITEOUT, ROOT, WHITEOUT_PREFIX, EntryType
 from layerkit.layer.errors import LayerError
-from layerkit.layer.read import DEFAULT_LIMITS, Header, Limits, Tape, decode, decompress, exceeds, iter_headers
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits, exceeds
+from layerkit.layer.read import Header, Tape, decode, iter_headers
 from layerkit.oci.digest import Digest, new_hash, shorten
 
 if TYPE_CHECKING:

@@ -1,41 +1,28 @@
-"""Reading: the tar in a stored layer and its headers, at a cost that a hostile layer cannot choose.
+"""Reading: the headers of a tar, at a cost that a hostile layer cannot choose.
 
 Nothing is extracted and no content is kept. What a header means is what Go's archive/tar takes it to mean, for that is
 what docker, containerd and podman read layers with. Sources: POSIX.1-2017, pax, "pax Extended Header" and "ustar
 Interchange Format"; the GNU tar manual, "Basic Tar Format"; LAYERS, S1 and S5.
 """
 
-import bz2
-import lzma
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from zlib_ng import zlib_ng
-from zstandard import ZstdDecompressor, ZstdError
 
-from layerkit.layer.errors import LayerError
+from layerkit.layer.errors import LayerError, ends_early
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits, exceeds
 from layerkit.oci.digest import shorten
-from layerkit.oci.mediatype import compression_of
 
 RECORD: Final = 512
 
-_READ: Final = 64 * 1024
-"""Of a stored layer at once. Each member of a gzip copies what follows it: eStargz has one for each file."""
-_PIECE: Final = 1024 * 1024
-"""The most that is inflated at once."""
-_ZSTD_READ: Final = 1024
-"""Four bytes of zstd can stand for 128 KiB, and its decoder takes no limit: so much is 32 MiB at most, twice for a
-moment. Half of it would take a tenth more of the time for what is no bomb."""
-_MAX_XZ_MEMORY: Final = 100 * 2**20
-"""Bytes: `xz -9` needs 65 MiB to be read."""
-_MAX_ZSTD_WINDOW: Final = 2**27
-"""Bytes: what `zstd -d` takes unless told otherwise."""
+_SKIPPED: Final = 2**20
+"""Bytes after the end of a tar that are passed over at once."""
 
-_ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # Its stub says that it is an instance.
+
 _ZEROS: Final = bytes(RECORD)
 _OCTAL: Final = re.compile(rb"[ \0]*([0-7]*)(?:[ \0].*)?", re.DOTALL)
 _DECIMAL: Final = re.compile(rb"[0-9]{1,18}")
@@ -51,28 +38,6 @@ _PAX_GLOBAL: Final = ord("g")
 _GNU_NAME: Final = ord("L")
 _GNU_LINK: Final = ord("K")
 _EXTENDED: Final = frozenset({_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a layer may cost (LAYERS, S5). All are of bytes but `ratio` and `entries`.
-
-    `ratio` of uncompressed to stored bytes holds once `ratio_after` are uncompressed. `extended_header` is one PAX or
-    GNU header's content, `path` one path or link target, `xattrs` the names and values of one entry's, and `names` is
-    all that is kept of all entries: paths, link targets and xattrs.
-    """
-
-    uncompressed_size: int = 64 * 2**30
-    ratio: int = 1000
-    ratio_after: int = 100 * 2**20
-    entries: int = 5_000_000
-    extended_header: int = 2**20
-    path: int = 4096
-    xattrs: int = 64 * 2**10
-    names: int = 512 * 2**20
-
-
-DEFAULT_LIMITS: Final = Limits()
 
 
 class Header(NamedTuple):
@@ -94,153 +59,6 @@ class Header(NamedTuple):
     sparse: bool
     offset: int
     stored_size: int
-
-
-def exceeds(limits: Limits, name: str, what: str) -> LayerError:
-    """What to raise where `what` is above the limit of that name."""
-    return LayerError(
-        f"{what}, above the limit `{name}` of {getattr(limits, name)}: whoever trusts where it is from can raise that "
-        f"(layerkit build --limit {name}=NUMBER)"
-    )
-
-
-def decompress(file: BinaryIO, media_type: str, limits: Limits = DEFAULT_LIMITS) -> Generator[bytes, None, None]:
-    """The tar of the layer that `file` is at the start of, in pieces, as its media type says that it is stored.
-
-    Raises LayerError for what is not so stored or ends early, and for limits exceeded.
-    """
-    compression = compression_of(media_type)
-    try:
-        yield from _decode(file, compression, limits)
-    except _DECODER_ERRORS as error:
-        raise LayerError(
-            f"the layer is not the {compression} that its media type {shorten(media_type)} says: {error}; "
-            "fetch it again, or have it made anew"
-        ) from error
-
-
-def decompress_archive(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Generator[bytes, None, None]:
-    """What the seekable `file` holds, in pieces, with the compression taken off that its first bytes tell of.
-
-    Raises LayerError for what is damaged or ends early, and for limits exceeded.
-    """
-    compression = detect_compression(file)
-    try:
-        yield from _decode(file, compression, limits)
-    except _DECODER_ERRORS as error:
-        raise LayerError(f"the archive is damaged: its {compression} cannot be read: {error}") from error
-
-
-def detect_compression(file: BinaryIO) -> str:
-    """How the seekable `file`, which is left at its start, is compressed: "none" where no magic number says so."""
-    file.seek(0)
-    beginning = file.read(max(map(len, _MAGIC)))
-    file.seek(0)
-    return next((kind for magic, kind in _MAGIC.items() if beginning.startswith(magic)), "none")
-
-
-def _decode(file: BinaryIO, compression: str, limits: Limits) -> Generator[bytes, None, None]:
-    stored = _Counter(file)
-    total = 0
-    for piece in _DECODERS[compression](stored):
-        total += len(piece)
-        if total > limits.uncompressed_size:
-            raise exceeds(limits, "uncompressed_size", f"the layer has at least {total} bytes uncompressed")
-        if total > limits.ratio_after and total > limits.ratio * stored.size:
-            raise exceeds(limits, "ratio", f"{stored.size} bytes of the layer are at least {total} uncompressed")
-        yield piece
-
-
-class _Counter:
-    """A file that counts what is read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = 0
-
-    def read(self, size: int) -> bytes:
-        content = self._file.read(size)
-        self.size += len(content)
-        return content
-
-
-def _copy(file: _Counter) -> Iterator[bytes]:
-    while piece := file.read(_PIECE):
-        yield piece
-
-
-def _inflate(file: _Counter) -> Iterator[bytes]:
-    """Any number of members, one after the other (RFC 1952, section 2.2), and zeros behind them, as on a tape."""
-    member = zlib_ng.decompressobj(31)
-    while content := file.read(_READ):
-        while content:
-            if member.eof:
-                content = content.lstrip(b"\0")
-                if not content:
-                    break
-                member = zlib_ng.decompressobj(31)
-            if piece := member.decompress(content, _PIECE):
-                yield piece
-            content = member.unused_data if member.eof else member.unconsumed_tail
-    if not member.eof:
-        raise _ends_early("in the midst of a gzip member")
-
-
-def _unpack_zstd(file: _Counter) -> Iterator[bytes]:
-    """Any number of frames (RFC 8878, section 3.1), skippable ones too."""
-    decompressor = ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
-    frame = decompressor.decompressobj()
-    while stored := file.read(_READ):
-        for start in range(0, len(stored), _ZSTD_READ):
-            content = stored[start : start + _ZSTD_READ]
-            while content:
-                if frame.eof:
-                    frame = decompressor.decompressobj()
-                if piece := frame.decompress(content):
-                    yield piece
-                content = frame.unused_data if frame.eof else b""
-    if not frame.eof:
-        raise _ends_early("in the midst of a zstd frame")
-
-
-def _unpack_xz(file: _Counter) -> Iterator[bytes]:
-    """Any number of streams, with padding between and after them (the .xz file format, section 2)."""
-    yield from _unpack_streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY), "xz")
-
-
-def _unpack_bzip2(file: _Counter) -> Iterator[bytes]:
-    yield from _unpack_streams(file, bz2.BZ2Decompressor, "bzip2")
-
-
-def _unpack_streams(
-    file: _Counter, start: "Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]", kind: str
-) -> Iterator[bytes]:
-    stream = start()
-    while content := file.read(_READ):
-        while content or not (stream.eof or stream.needs_input):
-            if stream.eof:
-                content = content.lstrip(b"\0")
-                if not content:
-                    break
-                stream = start()
-            try:
-                piece = stream.decompress(content, _PIECE)
-            except (lzma.LZMAError, OSError, ValueError) as error:
-                raise LayerError(f"the archive is damaged: its {kind} cannot be read: {error}") from error
-            if piece:
-                yield piece
-            content = stream.unused_data if stream.eof else b""
-    if not stream.eof:
-        raise LayerError(f"the archive ends early, in the midst of its {kind}: fetch it again")
-
-
-_DECODERS: Final[Mapping[str, Callable[[_Counter], Iterator[bytes]]]] = MappingProxyType(
-    {"none": _copy, "gzip": _inflate, "zstd": _unpack_zstd, "xz": _unpack_xz, "bzip2": _unpack_bzip2}
-)
-_DECODER_ERRORS: Final = (_ZlibError, ZstdError)
-_MAGIC: Final[Mapping[bytes, str]] = MappingProxyType(
-    {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2"}
-)
 
 
 class Tape:
@@ -303,10 +121,10 @@ def iter_headers(tape: Tape, limits: Limits = DEFAULT_LIMITS) -> Generator[Heade
         if len(block) < RECORD or block == _ZEROS:
             if records or names or (block and len(block) < RECORD):
                 if start == 0:
-                    raise _ends_early(
+                    raise ends_early(
                         f"at byte {tape.position}, in the midst of its first header: it is no tar, or cut off"
                     )
-                raise _ends_early(f"at byte {tape.position} of its tar, in the midst of a header")
+                raise ends_early(f"at byte {tape.position} of its tar, in the midst of a header")
             if block and tape.read(RECORD) not in {b"", _ZEROS}:
                 raise _broken(start, "one record of zeros stands among the others")
             break
@@ -320,7 +138,7 @@ def iter_headers(tape: Tape, limits: Limits = DEFAULT_LIMITS) -> Generator[Heade
                 raise exceeds(limits, "extended_header", f"an extended header at byte {start} has {size} bytes")
             content = tape.read(size)
             if len(content) < size:
-                raise _ends_early(f"at byte {tape.position} of its tar, in the midst of an extended header")
+                raise ends_early(f"at byte {tape.position} of its tar, in the midst of an extended header")
             tape.skip(-size % RECORD)
             if flag == _PAX:
                 records = _parse_records(content, start)
@@ -336,10 +154,10 @@ def iter_headers(tape: Tape, limits: Limits = DEFAULT_LIMITS) -> Generator[Heade
             # Some of them may have been read meanwhile.
             missing = header.offset + header.stored_size - tape.position
             if tape.skip(missing + -header.stored_size % RECORD) < missing:
-                raise _ends_early(f"at byte {tape.position} of its tar, in {shorten(decode(header.name))}")
+                raise ends_early(f"at byte {tape.position} of its tar, in {shorten(decode(header.name))}")
         records = _NO_RECORDS
         names.clear()
-    while tape.skip(_PIECE):
+    while tape.skip(_SKIPPED):
         pass
 
 
@@ -485,7 +303,3 @@ def _time(records: Mapping[bytes, bytes], default: int, start: int) -> int:
 
 def _broken(start: int, why: str) -> LayerError:
     return LayerError(f"the tar is broken at byte {start}: {why}; fetch it again, or have it made anew")
-
-
-def _ends_early(where: str) -> LayerError:
-    return LayerError(f"the content ends early, {where}: fetch it again")

@@ -13,9 +13,11 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Final
 
+from layerkit.layer.decompress import decompress_archive, detect_compression
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import LayerIndex, index_tar
-from layerkit.layer.read import DEFAULT_LIMITS, Limits, Tape, decompress_archive, detect_compression
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits
+from layerkit.layer.read import Tape
 from layerkit.layer.source import Contents
 
 _PIECE: Final = 2**20

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from layerkit.layer.entry import EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import IndexedEntry, LayerIndex, plain_name
-from layerkit.layer.read import DEFAULT_LIMITS, Limits, exceeds
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits, exceeds
 from layerkit.layer.source import Contents
 from layerkit.layer.spool import Spool
 from layerkit.oci.digest import Digest, shorten

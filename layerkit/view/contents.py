@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import BinaryIO, Final
 
+from layerkit.layer.decompress import decompress
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import IndexedEntry
-from layerkit.layer.read import Tape, decompress
+from layerkit.layer.read import Tape
 from layerkit.oci.digest import shorten
 
 _PIECE: Final = 2**20

@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 
 from layerkit.layer.arrange import arrange
 from layerkit.layer.compress import Compression
+from layerkit.layer.decompress import decompress
 from layerkit.layer.entry import MAX_ID, ROOT, Entry, EntryType, opaque, whiteout
 from layerkit.layer.errors import LayerError
 from layerkit.layer.estargz import RESERVED
 from layerkit.layer.index import IndexedEntry, LayerIndex, index_layer, index_tar, is_kept, read_file
-from layerkit.layer.read import Limits, decompress
+from layerkit.layer.limits import Limits
 from layerkit.layer.source import BytesSource
 from layerkit.layer.tree import FileTree, Origin
 from layerkit.layer.write import write_layer

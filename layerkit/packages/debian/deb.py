@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from layerkit.layer.decompress import decompress_archive
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import index_tar
-from layerkit.layer.read import Limits, decompress_archive
+from layerkit.layer.limits import Limits
 from layerkit.oci.digest import shorten
 from layerkit.packages.debian.control import Stanza, decode, parse_stanza
 from layerkit.packages.errors import PackageError

@@ -25,7 +25,7 @@ from packaging.version import InvalidVersion, Version
 
 from layerkit.layer.errors import LayerError
 from layerkit.layer.index import plain_name
-from layerkit.layer.read import DEFAULT_LIMITS, Limits, exceeds
+from layerkit.layer.limits import DEFAULT_LIMITS, Limits, exceeds
 from layerkit.layer.source import Contents, MemberSource
 from layerkit.layer.spool import Spool
 from layerkit.oci.digest import shorten

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerkit.layer.read import decompress_archive
+from layerkit.layer.decompress import decompress_archive
 from layerkit.packages.debian.deb import open_member, read_deb
 from layerkit.packages.errors import PackageError
 

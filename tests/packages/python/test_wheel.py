@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerkit.layer.errors import LayerError
-from layerkit.layer.read import Limits
+from layerkit.layer.limits import Limits
 from layerkit.packages.errors import PackageError
 from layerkit.packages.python.scripts import EntryPoint
 from layerkit.packages.python.wheel import Wheel, open_wheel
