@@ -1,12 +1,12 @@
 """The plan: what will be in each layer, from where. Printable, and made before anything is written."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import Final, NamedTuple
 
 from layerkit.build.accounts import GROUP, PASSWD, Accounts, add_member, add_user
 from layerkit.build.filesystem import Filesystem, join
+from layerkit.build.ground import Ground, add_parents, change_content, name_type, settle
 from layerkit.build.inputs import Inputs, name_base
 from layerkit.build.pick import pick
 from layerkit.build.planned import BuildPlan, Doubt, PlannedLayer, Provenance
@@ -15,11 +15,10 @@ from layerkit.build.scan import Context, content_entry, symlink_entry
 from layerkit.build.taken import Marks, Taken, directory_entry
 from layerkit.document.problem import DocumentError, InvalidValue, Position
 from layerkit.layer.arrange import arrange
-from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType, whiteout
+from layerkit.layer.entry import ROOT, Entry, EntryType, whiteout
 from layerkit.layer.errors import LayerError
-from layerkit.layer.index import IndexedEntry
-from layerkit.layer.source import BytesSource, FileSource
-from layerkit.layer.tree import FileTree, Place, Subtree
+from layerkit.layer.source import FileSource
+from layerkit.layer.tree import FileTree, Subtree
 from layerkit.layer.write import FORMAT_VERSION
 from layerkit.packages.errors import PackageError
 from layerkit.sizes import format_size
@@ -32,8 +31,6 @@ USERS: Final = "users"
 _LONGEST_HISTORY: Final = 400
 _MANY_LAYERS: Final = 64
 """More than these slow down whatever mounts the image; MOST_LAYERS is where some refuse it."""
-_OF_THE_HOST: Final = ("security.selinux", "security.ima", "security.evm", "trusted.", "user.overlay.")
-"""Extended attributes that say something of the machine where a layer was made, and nothing of the image."""
 _MOST_ALIKE: Final = 5
 """Warnings of one kind and layer that name a path each."""
 
@@ -72,7 +69,7 @@ class Planner:
         self._below = inputs.base
         self._beside = inputs.base
         """What is below an item of the layer at hand: with the packages of the same layer, which come before it."""
-        self._ground = _Ground(FileTree())
+        self._ground = Ground(FileTree())
         self._context = Context(spec, backwards=inputs.backwards)
         self._base_layers = len(inputs.base.layers)
         self._layers: list[PlannedLayer] = []
@@ -139,7 +136,7 @@ class Planner:
         self._beside = self._below
         if layer.apt is not None:
             self._install(layer.apt, planned, removed)
-        self._ground = _Ground(self._beside.tree)
+        self._ground = Ground(self._beside.tree)
         for item in _items(layer):
             try:
                 for taken in self._take(item):
@@ -151,7 +148,7 @@ class Planner:
         entries = {path: found.entry for path, found in planned.items()}
         for path, found in planned.items():
             try:
-                _add_parents(entries, path, self._below.tree)
+                add_parents(entries, path, self._below.tree)
             except LayerError as error:
                 raise self._spec.problem(found.position, str(error)) from error
         provenance = {path: found.provenance for path, found in planned.items()}
@@ -164,7 +161,7 @@ class Planner:
                 entry = whiteout(hidden)
                 entries[entry.path] = entry
                 provenance[entry.path] = Provenance(f"remove {text}", position)
-                _add_parents(entries, hidden, self._below.tree)
+                add_parents(entries, hidden, self._below.tree)
         self._add(layer.name, _describe(layer), entries.values(), provenance, layer.position)
 
     def _add(
@@ -273,7 +270,7 @@ class Planner:
 
     def _put(self, planned: dict[str, _Planned], taken: Taken, item: _Item) -> None:
         is_declared = isinstance(item, Directory) and _sets_attributes(item.attributes)
-        entry = _settle(taken.entry, self._ground, is_declared=is_declared)
+        entry = settle(taken.entry, self._ground, is_declared=is_declared)
         if entry.path == ROOT and not is_declared:
             return
         replaced = planned.get(entry.path)
@@ -346,10 +343,10 @@ class Planner:
         try:
             for path, before, after in zip((PASSWD, GROUP), old, new, strict=True):
                 if before != after:
-                    entry = _changed(path, after, self._below.tree)
+                    entry = change_content(path, after, self._below.tree)
                     entries[entry.path] = entry
                     provenance[entry.path] = Provenance(f"users: {names}", place)
-                    _add_parents(entries, entry.path, self._below.tree)
+                    add_parents(entries, entry.path, self._below.tree)
         except LayerError as error:
             raise spec.problem(place, str(error)) from error
         if entries:
@@ -403,7 +400,7 @@ def _take_extracted(fetch: Fetch, archive: Filesystem, marks: Marks, warnings: l
         elif entry.type is EntryType.HARDLINK:
             raise LayerError(f"{path} in the archive is a hardlink to {entry.link}, which is not in it: do not use it")
         else:
-            warnings.append(f"{fetch.position}: {path} in the archive is a {_word(entry.type)}, and is left out")
+            warnings.append(f"{fetch.position}: {path} in the archive is a {name_type(entry.type)}, and is left out")
             continue
         yield Taken(made, f"{fetch.url} {path}")
     if not count:
@@ -417,110 +414,9 @@ def _check_replaced(entry: Entry, replaced: _Planned) -> None:
     """Raises LayerError: a folder and a file of one name have no order in which both could be had."""
     if EntryType.DIRECTORY in {entry.type, replaced.entry.type}:
         raise LayerError(
-            f"/{entry.path} would be a {_word(entry.type)}, and is a {_word(replaced.entry.type)} of the same layer, "
-            f"by line {replaced.position.line}: choose another destination for one of the two"
+            f"/{entry.path} would be a {name_type(entry.type)}, and is a {name_type(replaced.entry.type)} of the same "
+            f"layer, by line {replaced.position.line}: choose another destination for one of the two"
         )
-
-
-class _Ground:
-    """What there is below a layer. Most of what is put there goes to few directories, which are looked up once."""
-
-    def __init__(self, tree: FileTree) -> None:
-        self.tree = tree
-        self._places: dict[str, Place] = {}
-
-    def find(self, path: str) -> tuple[str, IndexedEntry | None]:
-        """Where a path is once the links of its parents are followed, and what is there. Raises LayerError."""
-        parent, _, name = path.rpartition("/")
-        if path == ROOT:
-            return path, self.tree.lookup(path)
-        place = self._places.get(parent)
-        if place is None:
-            place = self._places[parent] = self.tree.place(parent, path=path)
-        return join(place.path, name), place.lookup(name)
-
-
-def _settle(entry: Entry, ground: _Ground, *, is_declared: bool) -> Entry:
-    """Where an entry goes on top of what there is: through the links of its parents, and never over a folder.
-
-    A folder that exists keeps its attributes unless the spec declares others: copying into /tmp must not take its
-    sticky bit. Raises LayerError.
-    """
-    path, existing = ground.find(entry.path)
-    if entry.type is EntryType.DIRECTORY:
-        if existing is not None and existing.type is EntryType.SYMLINK:
-            path = ground.tree.resolve_directory(path)
-            existing = ground.tree.lookup(path)
-        if existing is not None and existing.type is EntryType.DIRECTORY:
-            return replace(entry, path=path) if is_declared else _kept(existing, path)
-        if existing is not None:
-            raise _cannot_replace(existing, path, EntryType.DIRECTORY)
-    elif existing is not None and existing.type is EntryType.DIRECTORY:
-        raise _cannot_replace(existing, path, entry.type)
-    return replace(entry, path=path) if path != entry.path else entry
-
-
-def _cannot_replace(existing: IndexedEntry, path: str, kind: EntryType) -> LayerError:
-    mend = "choose another destination"
-    if kind is EntryType.FILE:
-        mend += ", or one with a slash at its end to copy into it"
-    return LayerError(
-        f"/{path} is a {_word(existing.type)} of a layer below, and cannot become a {_word(kind)}: {mend}, "
-        "or `remove:` it in this layer"
-    )
-
-
-def _word(kind: EntryType) -> str:
-    return "folder" if kind is EntryType.DIRECTORY else str(kind).replace("_", " ")
-
-
-def _add_parents(entries: dict[str, Entry], path: str, below: FileTree) -> None:
-    """Every parent is in the layer, as it is below: consumers disagree on what a missing one would be."""
-    while path := path.rpartition("/")[0]:
-        if path in entries:
-            return
-        existing = below.lookup(path)
-        if existing is None:
-            entries[path] = Entry(path=path, type=EntryType.DIRECTORY, mode=0o755)
-        elif existing.type is EntryType.DIRECTORY:
-            entries[path] = _kept(existing, path)
-        else:
-            raise _cannot_replace(existing, path, EntryType.DIRECTORY)
-
-
-def _kept(existing: IndexedEntry, path: str) -> Entry:
-    """A folder as it is below, as far as an entry can say it: what a tar of others holds can be odder than ours."""
-    return Entry(
-        path=path,
-        type=EntryType.DIRECTORY,
-        mode=existing.mode,
-        uid=existing.uid,
-        gid=existing.gid,
-        mtime=min(max(existing.mtime, 0), MAX_MTIME),
-        xattrs=_kept_xattrs(existing),
-    )
-
-
-def _kept_xattrs(existing: IndexedEntry) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, value) for name, value in existing.xattrs if value and not name.startswith(_OF_THE_HOST))
-
-
-def _changed(path: str, content: bytes, below: FileTree) -> Entry:
-    """A file of what is below with another content, or a new one."""
-    path = below.resolve_directory(path)
-    existing = below.lookup(path)
-    source = BytesSource(content)
-    if existing is None:
-        return Entry(path=path, type=EntryType.FILE, mode=0o644, source=source)
-    return Entry(
-        path=path,
-        type=EntryType.FILE,
-        mode=existing.mode,
-        uid=existing.uid,
-        gid=existing.gid,
-        xattrs=_kept_xattrs(existing),
-        source=source,
-    )
 
 
 def _describe(layer: Layer) -> str:
