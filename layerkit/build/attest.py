@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from layerkit.build.builder import BuiltImage
+from layerkit.build.built import BuiltImage
 from layerkit.content.store import Store
 from layerkit.oci.digest import Digest
 from layerkit.oci.manifest import ImageManifest, Manifest

@@ -14,12 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-import msgspec
-
 from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.alike import AlikeRecords
 from layerkit.build.bases import BaseImage, Bases, Sibling
 from layerkit.build.bounds import using
+from layerkit.build.built import BuildResult, BuiltImage, BuiltLayer, Prepared, annotations_of, index_of
 from layerkit.build.documents import DocumentCache
 from layerkit.build.fetch import Fetcher, OpenURL
 from layerkit.build.fetched import Fetches
@@ -40,17 +39,14 @@ from layerkit.build.tools import PythonTools
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
 from layerkit.image.configure import configure
-from layerkit.image.image import BASE_DIGEST, BASE_NAME, MOST_LAYERS, Image
-from layerkit.layer.compress import LEVELS, Compression, find_codec
+from layerkit.image.image import MOST_LAYERS, Image
+from layerkit.layer.compress import Compression, find_codec
 from layerkit.layer.entry import MAX_MTIME
 from layerkit.layer.limits import DEFAULT_LIMITS, Limits
 from layerkit.layer.source import PartSource
 from layerkit.layer.spool import Picked
 from layerkit.layer.write import WrittenLayer
 from layerkit.oci.digest import Digest
-from layerkit.oci.manifest import ImageIndex, Manifest
-from layerkit.oci.mediatype import OCI_INDEX
-from layerkit.oci.platform import Platform
 from layerkit.oci.reference import RepositoryName
 from layerkit.oci.repository import OpenRegistry
 from layerkit.packages.lock import NO_LOCK, AptLock, Lock
@@ -67,59 +63,6 @@ if TYPE_CHECKING:
 
 LAYERS_AT_ONCE: Final = 2
 """Each layer is compressed by several threads already; two of them fill the gaps that reading leaves."""
-
-CREATED: Final = "org.opencontainers.image.created"
-_FROM_LABELS: Final = ("org.opencontainers.image.revision", "org.opencontainers.image.source")
-"""Labels that the manifest has as annotations too, where readers look that do not fetch the config."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltLayer:
-    planned: PlannedLayer
-    written: WrittenLayer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
-    """An image for one platform. `layers` are the new ones; `image.layers` has those of the base as well.
-
-    `base` is the digest of what a registry has of the base, None where no registry has it. `lock` is what it took from
-    elsewhere. The topmost `own_layers` are of this file: its own, and those of an image of the file that it stands on.
-    """
-
-    plan: BuildPlan
-    image: Image
-    manifest: Manifest
-    layers: tuple[BuiltLayer, ...]
-    base: Digest | None = None
-    lock: Lock = NO_LOCK
-    own_layers: int = 0
-
-    @property
-    def platform(self) -> Platform:
-        return self.plan.spec.platform
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
-    """What an image of a spec file became: `manifest` is that of its one platform, or an index of several."""
-
-    spec: ImageSpec
-    images: tuple[BuiltImage, ...]
-    manifest: Manifest
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(warning for image in self.images for warning in image.plan.warnings))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """An image whose layers can be written."""
-
-    spec: Spec
-    plan: BuildPlan
-    base: BaseImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +213,7 @@ class _Run:
         )
         self._written.update(zip(missing, written, strict=True))
         images = [await self._assemble(one) for one in prepared]
-        manifest = images[0].manifest if len(images) == 1 else _index(images)
+        manifest = images[0].manifest if len(images) == 1 else index_of(images)
         return BuildResult(spec=image, images=tuple(images), manifest=manifest)
 
     async def bring_contents(self, layers: Iterable[PlannedLayer]) -> None:
@@ -279,7 +222,6 @@ class _Run:
 
     async def prepare(self, spec: Spec) -> Prepared:
         """Everything up to the plan. Raises what `Builder.build` raises."""
-        _check_compression(spec)
         warnings: list[str] = []
         self.pins.check(spec, warnings)
         base = await self._bases.resolve(spec.base, spec.platform)
@@ -290,7 +232,7 @@ class _Run:
         debs = await self._bring_debs(spec, filesystem, warnings)
         inputs = Inputs(
             base=filesystem,
-            donors={origin: await self._donor(origin, spec) for origin in _origins(spec)},
+            donors={origin: await self._donor(origin, spec) for origin in _donors_of(spec)},
             fetched={fetch: await self._fetches.bring(fetch, spec, warnings) for fetch in _fetches(spec)},
             debs=debs,
             wheels=await self._bring_wheels(spec, base, filesystem, warnings),
@@ -409,7 +351,7 @@ class _Run:
             written = layer.written
             image = image.with_layer(written.descriptor, written.diff_id, created_by=layer.planned.created_by)
         image = configure(image, spec.config).created_at(spec.timestamp)
-        image = image.with_annotations({**_base_annotations(one.base), **_annotations(spec)})
+        image = image.with_annotations(annotations_of(spec, one.base))
         # The manifest as content alone: an image is listed once it has its name, or its index has.
         for raw in (image.config.raw, image.manifest.raw):
             await asyncio.to_thread(self._write_raw, raw)
@@ -457,7 +399,7 @@ def _key(one: Prepared, planned: PlannedLayer) -> _Key:
     return _Key(str(one.spec.compression), planned.outline.key or planned)
 
 
-def _origins(spec: Spec) -> list[Base]:
+def _donors_of(spec: Spec) -> list[Base]:
     """The other images that a spec copies from."""
     found = (copy.origin for layer in spec.layers for copy in layer.copies if isinstance(copy, Copy))
     return list(dict.fromkeys(origin for origin in found if origin is not None))
@@ -491,41 +433,3 @@ def _below_packages(images: Sequence[ImageSpec]) -> set[RepositoryName]:
 
 def _fetches(spec: Spec) -> list[Fetch]:
     return [fetch for layer in spec.layers for fetch in layer.fetches]
-
-
-def _check_compression(spec: Spec) -> None:
-    kind, level = spec.compression.kind, spec.compression.level
-    place = spec.locate("compression")
-    if kind not in {known.value for known in Compression}:
-        raise spec.problem(place, f"`{spec.compression}` is not supported yet by this version")
-    if level is not None and level not in LEVELS.get(Compression(kind), ()):
-        raise spec.problem(place, f"{kind} has no level {level}")
-
-
-def _base_annotations(base: BaseImage) -> dict[str, str]:
-    return {BASE_NAME: base.name, BASE_DIGEST: str(base.digest)} if base.digest is not None else {}
-
-
-def _annotations(spec: Spec) -> dict[str, str]:
-    """Those of the spec, and before them what its time and labels say as well."""
-    found = {name: spec.config.labels[name] for name in _FROM_LABELS if name in spec.config.labels}
-    if spec.timestamp:
-        found[CREATED] = datetime.fromtimestamp(spec.timestamp, UTC).isoformat().replace("+00:00", "Z")
-    return {**found, **spec.annotations}
-
-
-def _index(images: Sequence[BuiltImage]) -> Manifest:
-    """The index of several platforms, in the order of the file (LAYERS, item 43)."""
-    # What is said of each of them is said of all.
-    shared = set.intersection(*(set(image.image.annotations.items()) for image in images))
-    return Manifest.encode(
-        ImageIndex(
-            schema_version=2,
-            media_type=OCI_INDEX,
-            manifests=tuple(
-                msgspec.structs.replace(image.manifest.descriptor, platform=image.platform.normalized())
-                for image in images
-            ),
-            annotations=dict(shared) or None,
-        )
-    )

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from layerkit.build.builder import BuildResult, BuiltImage, BuiltLayer
+from layerkit.build.built import BuildResult, BuiltImage, BuiltLayer
 from layerkit.build.inputs import name_base
 from layerkit.files import locked_folder, make_folder, replace_file
 from layerkit.layer.write import FORMAT_VERSION

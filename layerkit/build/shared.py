@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from layerkit.build.builder import BuildResult
+from layerkit.build.built import BuildResult
 from layerkit.build.recipes import LayerRecord
 from layerkit.build.together import run_together
 from layerkit.content.memory import MemoryRegistry

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerkit.build.bounds import trim
-from layerkit.build.builder import Builder, BuildResult
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuildResult
 from layerkit.build.record import Records
 from layerkit.cli.environment import (
     Access,

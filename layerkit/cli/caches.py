@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from layerkit.build.builder import BuildResult
+from layerkit.build.built import BuildResult
 from layerkit.build.shared import SharedLayers, layers_of, write_shared
 from layerkit.cli.environment import Access, ReferenceType, open_registry
 from layerkit.cli.location import StoreOrigins

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from layerkit.build.builder import Prepared
+from layerkit.build.built import Prepared
 from layerkit.build.explain import (
     ExplainedLayer,
     Explainer,

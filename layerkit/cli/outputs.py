@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from layerkit.build.builder import BuildResult
+from layerkit.build.built import BuildResult
 from layerkit.cli.location import steps_of
 from layerkit.cli.output import Output, StepLog
 from layerkit.cli.results import Attached

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from layerkit.build.builder import Prepared
+from layerkit.build.built import Prepared
 from layerkit.build.inputs import name_base
 from layerkit.build.planned import PlannedLayer
 from layerkit.cli.output import Output, format_json, format_option, format_rows, output_options

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from layerkit.build.builder import Prepared
+from layerkit.build.built import Prepared
 from layerkit.cli.build import PlatformType, parse_variables
 from layerkit.cli.environment import (
     Access,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from layerkit.build.builder import BuildResult
+from layerkit.build.built import BuildResult
 from layerkit.oci.digest import Digest
 from layerkit.oci.manifest import Manifest
 from layerkit.oci.reference import Reference, RepositoryName

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuiltImage
 from layerkit.cli.environment import open_registry, open_url
 from layerkit.content.store import Store
 from layerkit.oci.platform import parse_platform

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerkit.build.alike import AlikeRecords, Looks, sample
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuiltImage
 from layerkit.build.recipes import LayerRecord
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.source import BytesSource, FileSource

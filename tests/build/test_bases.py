@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuiltImage
 from layerkit.cli.environment import open_url
 from layerkit.content.export import NamedImage, plan_export, write_archive
 from layerkit.content.layout import Layout

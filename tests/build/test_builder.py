@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from layerkit.build.alike import AlikeRecords
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuiltImage
 from layerkit.build.packing import Packer
 from layerkit.build.planned import PlannedLayer
 from layerkit.build.recipes import LayerRecords

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuiltImage
 from layerkit.build.pins import NotLocked
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError

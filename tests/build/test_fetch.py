@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from layerkit.build.builder import BuiltImage
+from layerkit.build.built import BuiltImage
 from layerkit.build.fetch import Fetcher
 from layerkit.cli.environment import open_url
 from layerkit.content.store import Store

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuiltImage
 from layerkit.build.planned import outline_of
 from layerkit.build.recipes import MOST_RECORDS, LayerRecord, LayerRecords, is_racy
 from layerkit.layer.entry import Entry, EntryType

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from layerkit.build.builder import Builder, BuildResult
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuildResult
 from layerkit.content.store import Store
 from layerkit.oci.platform import parse_platform
 from layerkit.oci.reference import RepositoryName, Tag

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from layerkit.build.builder import Builder, BuildResult
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuildResult
 from layerkit.build.recipes import LayerRecord
 from layerkit.build.shared import ARTIFACT, RECORDS, SharedLayers, layers_of, write_shared
 from layerkit.cli.environment import open_url

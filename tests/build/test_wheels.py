@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from layerkit.build.builder import Builder, BuiltImage
+from layerkit.build.builder import Builder
+from layerkit.build.built import BuiltImage
 from layerkit.build.pins import NotLocked
 from layerkit.build.tools import PythonTools
 from layerkit.cli.environment import open_url
