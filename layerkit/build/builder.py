@@ -30,12 +30,12 @@ from layerkit.build.pick import Donor
 from layerkit.build.pins import Pins, layer_key, origins
 from layerkit.build.plan import plan_build
 from layerkit.build.planned import BuildPlan, PlannedLayer
+from layerkit.build.python_tools import PythonTools
 from layerkit.build.recipes import LayerRecords
 from layerkit.build.replan import Replanner
 from layerkit.build.rootfs import RootfsImporter
 from layerkit.build.stretches import StretchRecords
 from layerkit.build.together import run_together
-from layerkit.build.tools import PythonTools
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError
 from layerkit.image.configure import configure

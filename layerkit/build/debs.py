@@ -25,18 +25,16 @@ from layerkit.layer.spool import Shelf
 from layerkit.oci.digest import Digest, shorten
 from layerkit.oci.errors import DigestInvalid, OCIError
 from layerkit.packages.debian.architecture import debian_architecture
-from layerkit.packages.debian.control import decode
-from layerkit.packages.debian.database import STATUS, STATUS_FOLDER
+from layerkit.packages.debian.database import read_installed
 from layerkit.packages.debian.package import Package
 from layerkit.packages.debian.resolve import Resolved, resolve
-from layerkit.packages.debian.universe import read_status
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import AptLock, LockedDeb, digest_request
+from layerkit.packages.osrelease import read_os_release
 from layerkit.spec.model import Apt, Spec
 
 _AT_ONCE: Final = 8
 _PATH: Final = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._+~:%/-]*")
-_OS_RELEASE: Final = ("etc/os-release", "usr/lib/os-release")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +81,11 @@ class Debs:
         """What a layer asks for. Blocking. Raises DocumentError."""
         try:
             architecture = debian_architecture(spec.platform)
-            suite = apt.suite or _suite_of(base) or next((each.suite for each in reversed(earlier)), "")
+            suite = (
+                apt.suite
+                or read_os_release(base.read).get("VERSION_CODENAME", "")
+                or next((each.suite for each in reversed(earlier)), "")
+            )
             if not suite and not (apt.mirrors and all(mirror.suite for mirror in apt.mirrors)):
                 raise PackageError("the base does not say which suite it is of: name the `suite:`")
             installed = _installed(base, architecture)
@@ -214,27 +216,8 @@ def _likely_first(mirrors: Iterable[str], deb: LockedDeb) -> list[str]:
     return sorted(mirrors, key=lambda mirror: ("security" in mirror) is not is_update)
 
 
-def _suite_of(base: Filesystem) -> str:
-    """The codename of the base, "" for one that does not say."""
-    for path in _OS_RELEASE:
-        for line in decode(base.read(path)).splitlines():
-            name, _, value = line.partition("=")
-            if name.strip() == "VERSION_CODENAME":
-                return value.strip().strip("\"'")
-    return ""
-
-
 def _installed(base: Filesystem, architecture: str) -> tuple[Package, ...]:
     """What the base has of packages for this architecture."""
-    records = [STATUS]
-    records += [
-        entry.path
-        for entry in base.tree.children(base.tree.resolve_directory(STATUS_FOLDER))
-        if not entry.path.endswith(".md5sums")
-    ]
-    packages: dict[str, Package] = {}
-    for path in records:
-        for package in read_status(base.read(path), architecture=architecture, origin=f"/{path}"):
-            if package.architecture in {architecture, "all"}:
-                packages[package.name] = package
+    found = read_installed(base, architecture=architecture)
+    packages = {package.name: package for package in found if package.architecture in {architecture, "all"}}
     return tuple(packages[name] for name in sorted(packages))

@@ -19,17 +19,16 @@ from layerkit.build.environments import ArrivedWheels, Environments
 from layerkit.build.fetch import Answer, Fetcher, OpenURL
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.kept import Keeper
+from layerkit.build.python_tools import PythonTools
 from layerkit.build.together import run_together
-from layerkit.build.tools import PythonTools
 from layerkit.layer.errors import LayerError
 from layerkit.layer.limits import Limits
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import DigestInvalid, OCIError
-from layerkit.packages.debian.control import decode
-from layerkit.packages.debian.database import STATUS, STATUS_FOLDER
-from layerkit.packages.debian.universe import read_status
+from layerkit.packages.debian.database import read_installed
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import AptLock, LockedWheel, PythonLock, digest_request
+from layerkit.packages.osrelease import read_os_release
 from layerkit.packages.python.bytecode import find_interpreter
 from layerkit.packages.python.choice import Chosen
 from layerkit.packages.python.indexes import NO_INDEXES, Indexes, indexes_of, without_login
@@ -43,7 +42,6 @@ from layerkit.packages.python.wheel import Wheel, open_wheel
 from layerkit.spec.model import Python, Spec
 
 _AT_ONCE: Final = 8
-_OS_RELEASE: Final = ("etc/os-release", "usr/lib/os-release")
 _PIECE: Final = 2**20
 
 
@@ -94,10 +92,10 @@ class Wheels:
         """What a layer asks for. `below` are the packages of this layer and those below it, `environment` is that of
         the base. Blocking. Raises DocumentError."""
         try:
-            packages = dict(_installed(base))
+            packages = {package.name: package.version for package in read_installed(base, architecture="")}
             packages.update({deb.name: deb.version for lock in below for deb in lock.packages})
             around = Surroundings(
-                tree=base.tree, packages=packages, environment=environment, os_release=_os_release(base)
+                tree=base.tree, packages=packages, environment=environment, os_release=read_os_release(base.read)
             )
             target, warnings = find_target(around, machine_of(spec.platform), python.interpreter, python.version)
             requirements = None
@@ -358,20 +356,3 @@ def _opening(tools: PythonTools, told: Mapping[Path, Indexes]) -> OpenURL:
 async def _read(file: BinaryIO) -> AsyncIterator[bytes]:
     while piece := await asyncio.to_thread(file.read, _PIECE):
         yield piece
-
-
-def _installed(base: Filesystem) -> Iterable[tuple[str, str]]:
-    """What the base has of Debian packages, with their versions."""
-    records = [STATUS]
-    records += [
-        entry.path
-        for entry in base.tree.children(base.tree.resolve_directory(STATUS_FOLDER))
-        if not entry.path.endswith(".md5sums")
-    ]
-    for path in records:
-        for package in read_status(base.read(path), architecture="", origin=f"/{path}"):
-            yield package.name, package.version
-
-
-def _os_release(base: Filesystem) -> str:
-    return next((text for path in _OS_RELEASE if (text := decode(base.read(path)))), "")

@@ -23,7 +23,7 @@ from layerkit.progress import Progress
 if TYPE_CHECKING:
     from layerkit.build.builder import Builder
     from layerkit.build.fetch import Answer
-    from layerkit.build.tools import PythonTools
+    from layerkit.build.python_tools import PythonTools
     from layerkit.packages.lock import Lock
     from layerkit.packages.python.indexes import Indexes
 
@@ -294,7 +294,7 @@ def make_builder(
 
 
 def _python_tools(access: Access) -> "PythonTools":
-    from layerkit.build.tools import PythonTools  # noqa: PLC0415 - as above
+    from layerkit.build.python_tools import PythonTools  # noqa: PLC0415 - as above
 
     return PythonTools(
         indexes=read_indexes_of,

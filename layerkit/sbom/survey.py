@@ -23,16 +23,16 @@ from layerkit.oci.digest import Digest
 from layerkit.oci.errors import OCIError
 from layerkit.oci.reference import parse_reference
 from layerkit.packages.debian.control import Stanza, decode, iter_stanzas, parse_stanza
+from layerkit.packages.debian.database import STATUS
 from layerkit.packages.errors import PackageError
 from layerkit.packages.lock import Lock
+from layerkit.packages.osrelease import read_os_release
 from layerkit.sbom.bill import Bill, BilledFile, BilledPackage, PackageKind, web_address
 from layerkit.sbom.licenses import license_of_copyright, license_of_metadata, normalize
 from layerkit.view.contents import iter_contents
 from layerkit.view.image import ViewedImage
 
-_STATUS: Final = "var/lib/dpkg/status"
 _APK: Final = "lib/apk/db/installed"
-_RELEASES: Final = ("etc/os-release", "usr/lib/os-release")
 _LARGEST: Final = 32 * 2**20
 _LISTS: Final = re.compile(
     r"var/lib/dpkg/(?:status|status\.d/[^/]+|info/[^/]+\.list)\Z|lib/apk/db/installed\Z|(?:etc|usr/lib)/os-release\Z"
@@ -149,7 +149,7 @@ def _packages(
     debs = {(deb.name, deb.architecture, deb.version): deb.sha256 for apt in lock.apt.values() for deb in apt.packages}
     wheels = {(wheel.name, wheel.version): wheel.sha256 for locked in lock.python.values() for wheel in locked.packages}
     for path, text in sorted(texts.items()):
-        if path == _STATUS or (path.startswith(f"{_STATUS}.d/") and not path.endswith(".md5sums")):
+        if path == STATUS or (path.startswith(f"{STATUS}.d/") and not path.endswith(".md5sums")):
             for stanza in _stanzas(path, text):
                 yield _deb(stanza, tree, texts, system, debs)
         elif path == _APK:
@@ -196,7 +196,7 @@ def _deb(
     )
     info = "var/lib/dpkg/info"
     text = texts.get(f"{info}/{name}.list") or texts.get(f"{info}/{name}:{architecture}.list") or b""
-    sums = texts.get(f"{_STATUS}.d/{name}.md5sums", b"")
+    sums = texts.get(f"{STATUS}.d/{name}.md5sums", b"")
     listed = [line.lstrip("/") for line in decode(text).splitlines()]
     listed += [line.partition("  ")[2].lstrip("/") for line in decode(sums).splitlines()]
     return package, [_merged(tree, path) for path in listed]
@@ -304,11 +304,6 @@ def package_url(kind: str, namespace: str, name: str, version: str, qualifiers: 
 
 
 def _system(texts: Mapping[str, bytes]) -> tuple[str, str, str] | None:
-    for path in _RELEASES:
-        text = texts.get(path)
-        if text:
-            fields = dict(line.split("=", 1) for line in decode(text).splitlines() if "=" in line)
-            values = {key: value.strip().strip("\"'") for key, value in fields.items()}
-            if values.get("ID"):
-                return values["ID"], values.get("VERSION_ID", ""), values.get("PRETTY_NAME", values["ID"])
-    return None
+    fields = read_os_release(lambda path: texts.get(path, b""))
+    name = fields.get("ID")
+    return (name, fields.get("VERSION_ID", ""), fields.get("PRETTY_NAME", name)) if name else None

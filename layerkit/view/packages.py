@@ -14,12 +14,11 @@ from typing import Final
 from layerkit.layer.entry import EntryType
 from layerkit.layer.index import IndexedEntry
 from layerkit.layer.tree import FileTree
+from layerkit.packages.debian.database import STATUS, STATUS_FOLDER
 from layerkit.view.contents import read_files
 from layerkit.view.files import File, find_file, iter_folder
 from layerkit.view.image import ViewedImage
 
-_STATUS: Final = "var/lib/dpkg/status"
-_STATUS_FOLDER: Final = "var/lib/dpkg/status.d"
 _APK: Final = "lib/apk/db/installed"
 _METADATA: Final = ".dist-info/METADATA"
 _LARGEST: Final = 32 * 2**20
@@ -45,11 +44,11 @@ async def read_packages(image: ViewedImage, tree: FileTree) -> tuple[Package, ..
 
 
 def _lists(tree: FileTree) -> Iterator[File]:
-    for path in (_STATUS, _APK):
+    for path in (STATUS, _APK):
         file = find_file(tree, path)
         if file is not None and file.type is EntryType.FILE:
             yield file
-    for file in iter_folder(tree, _STATUS_FOLDER):
+    for file in iter_folder(tree, STATUS_FOLDER):
         if file.type is EntryType.FILE and not file.path.endswith(".md5sums"):
             yield file
 

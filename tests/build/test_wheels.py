@@ -13,7 +13,7 @@ import pytest
 from layerkit.build.builder import Builder
 from layerkit.build.built import BuiltImage
 from layerkit.build.pins import NotLocked
-from layerkit.build.tools import PythonTools
+from layerkit.build.python_tools import PythonTools
 from layerkit.cli.environment import open_url
 from layerkit.content.store import Store
 from layerkit.document.problem import DocumentError

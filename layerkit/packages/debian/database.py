@@ -5,12 +5,14 @@ without a package manager. Sources: dpkg(1), "FILES"; deb-triggers(5); distroles
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from layerkit.layer.entry import ROOT, EntryType
 from layerkit.packages.debian.control import decode
-from layerkit.packages.debian.system import System
+from layerkit.packages.debian.package import Package
+from layerkit.packages.debian.system import Root, System
+from layerkit.packages.debian.universe import read_status
 from layerkit.packages.debian.unpack import Excluded, OpenDeb
 
 FOLDER: Final = "var/lib/dpkg"
@@ -34,6 +36,18 @@ def record(debs: Iterable[OpenDeb], system: System, reasons: Mapping[str, str], 
             system.write(f"{STATUS_FOLDER}/{item.name}", control)
             if "md5sums" in item.deb.control:
                 system.write(f"{STATUS_FOLDER}/{item.name}.md5sums", _checksums(item, excluded))
+
+
+def read_installed(root: Root, *, architecture: str) -> Iterator[Package]:
+    """The packages that a system has, by dpkg's own list and by the files of `status.d`. Raises PackageError."""
+    paths = [STATUS]
+    paths += [
+        entry.path
+        for entry in root.tree.children(root.tree.resolve_directory(STATUS_FOLDER))
+        if not entry.path.endswith(".md5sums")
+    ]
+    for path in paths:
+        yield from read_status(root.read(path), architecture=architecture, origin=f"/{path}")
 
 
 def _checksums(item: OpenDeb, excluded: Excluded) -> bytes:

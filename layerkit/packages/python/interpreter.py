@@ -6,7 +6,8 @@ says which distribution it is are enough nearly always, and the spec may say the
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from layerkit.layer.errors import LayerError
@@ -42,12 +43,12 @@ _MUSL_MINOR: Final = 2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What is in an image below a layer. `packages` are versions by the names of Debian packages, `environment` is that
-    of its config, `os_release` the text of the file."""
+    of its config, `os_release` has the fields of that file."""
 
     tree: FileTree
     packages: Mapping[str, str]
     environment: Mapping[str, str]
-    os_release: str = ""
+    os_release: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def find_target(around: Surroundings, machine: str, interpreter: str, version: str) -> tuple[Target, tuple[str, ...]]:
@@ -149,11 +150,7 @@ def _library_names(tree: FileTree) -> Iterator[str]:
                 yield from (child.path.rpartition("/")[2] for child in tree.children(entry.path))
 
 
-def _of_distribution(os_release: str) -> int | None:
-    fields = {}
-    for line in os_release.splitlines():
-        name, _, value = line.partition("=")
-        fields[name.strip()] = value.strip().strip("\"'")
+def _of_distribution(fields: Mapping[str, str]) -> int | None:
     version = fields.get("VERSION_ID", "")
     if (minor := _PLATFORMS.get(fields.get("PLATFORM_ID", ""))) is not None:
         return minor

@@ -8,6 +8,7 @@ from layerkit.layer.entry import EntryType
 from layerkit.layer.index import IndexedEntry
 from layerkit.layer.tree import FileTree
 from layerkit.packages.errors import PackageError
+from layerkit.packages.osrelease import parse_os_release
 from layerkit.packages.python.interpreter import Surroundings, find_target
 
 BOOKWORM = {"python3-minimal": "3.11.2-1+b1", "python3.11-minimal": "3.11.2-6+deb12u3", "libc6": "2.36-9+deb12u7"}
@@ -31,7 +32,9 @@ def around(
             ),
         ]
     )
-    return Surroundings(tree=tree, packages=packages or {}, environment=environment or {}, os_release=os_release)
+    return Surroundings(
+        tree=tree, packages=packages or {}, environment=environment or {}, os_release=parse_os_release(os_release)
+    )
 
 
 def found(image: Surroundings, interpreter: str = "/usr/bin/python3", version: str = "") -> str:

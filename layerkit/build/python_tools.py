@@ -1,4 +1,4 @@
-"""Tools: what a build is told of this machine's programs, by whoever reads its settings."""
+"""What a build is told of this machine's pip and uv, by whoever reads their settings."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
