@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,46 +20,26 @@ from layerkit.cli.environment import (
     access_options,
     cache_size,
     data_folder,
-    host_platform,
     make_builder,
-    source_date_epoch,
 )
+from layerkit.cli.order import Order, carry_out
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
-from layerkit.cli.results import Attached, describe_metadata, describe_result
-from layerkit.content.store import Store
+from layerkit.cli.results import describe_metadata, describe_result
+from layerkit.cli.spec_file import FILE_OPTION, VARIABLE_OPTION, open_spec, platform_option
 from layerkit.document.problem import DocumentError
-from layerkit.oci.digest import Digest
-from layerkit.oci.platform import Platform, parse_platform
+from layerkit.oci.platform import Platform
 from layerkit.oci.reference import (
-    DEFAULT_TAG,
     Reference,
-    RepositoryName,
-    Tag,
     has_explicit_domain,
     parse_reference,
 )
 from layerkit.packages.lock import load_lock, lock_path
 from layerkit.sbom.bill import BillFormat
-from layerkit.spec.load import DEFAULT_FILE, load_file
+from layerkit.spec.load import DEFAULT_FILE
 from layerkit.spec.model import ImageSpec, SpecFile
 
 if TYPE_CHECKING:
     from layerkit.cli.outputs import Place
-    from layerkit.cli.push import Pushes
-
-
-class PlatformType(click.ParamType[Platform]):
-    """`os/architecture[/variant]` on the command line."""
-
-    name = "platform"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Platform:
-        if isinstance(value, Platform):
-            return value
-        try:
-            return parse_platform(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _Build(click.Command):
@@ -72,7 +52,7 @@ class _Build(click.Command):
 
 @click.command(cls=_Build, epilog="The digest of each image is printed on stdout, all else on stderr.")
 @click.argument("names", nargs=-1, type=str, metavar="[IMAGE]...")
-@click.option("-f", "--file", "path", default=DEFAULT_FILE, show_default=True, metavar="FILE", help="The build spec.")
+@FILE_OPTION
 @click.option(
     "-t",
     "--tag",
@@ -91,15 +71,8 @@ class _Build(click.Command):
     metavar="PLACE",
     help="Also write to oci:DIR, oci-archive:FILE or docker-archive:FILE, each with :TAG if wanted.",
 )
-@click.option(
-    "--platform",
-    "platforms",
-    type=PlatformType(),
-    multiple=True,
-    metavar="OS/ARCH",
-    help="Build for this platform; may be repeated. Replaces the spec's `platforms:`.",
-)
-@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
+@platform_option("Build for")
+@VARIABLE_OPTION
 @click.option("--locked", is_flag=True, help="Build from the lock, which must be complete (`layerkit lock`).")
 @click.option(
     "--sbom",
@@ -181,18 +154,12 @@ def build(
     if watch:
         written = [place.where.path for place in places]
         written += [each for each in (metadata_file, iidfile) if each is not None]
-        _watch(path, parse_variables(variables), platforms, names, written, output)
+        _watch(path, variables, platforms, names, written, output)
         return
     if no_cache and caches:
         raise click.UsageError("--no-cache and --cache-from contradict each other.")
     cache_from, cache_to = _parse_caches("--cache-from", caches), _parse_caches("--cache-to", cache_targets)
-    file = load_file(
-        path,
-        variables=parse_variables(variables),
-        default_platform=host_platform(),
-        platforms=platforms,
-        source_date_epoch=source_date_epoch(),
-    )
+    file = open_spec(path, variables, platforms)
     _refuse_folder(name for name in names if Path(name).is_dir() and name not in {image.name for image in file.images})
     selected = file.select(names)
     wanted = tuple(image for image in selected if not names or image.name in names)
@@ -223,7 +190,7 @@ def build(
         again = [*names, "-f", path, *(text for pair in variables for text in ("--var", pair))]
         again += ["--locked"] if locked else []
         again += [text for platform in platforms for text in ("--platform", str(platform))]
-    order = _Order(
+    order = Order(
         selected=selected,
         references=references,
         places=places,
@@ -236,7 +203,7 @@ def build(
         bills=frozenset(map(BillFormat, bills)),
         provenance=Path(path) if provenance else None,
     )
-    results, attached = asyncio.run(_carry_out(order, builder, output))
+    results, attached = asyncio.run(carry_out(order, builder, output))
     described = [describe_result(result, references[result.spec.name], attached) for result in results]
     _keep_records(Path(path), results, output)
     trim(builder.cache, most_cached, time.time())
@@ -250,92 +217,9 @@ def build(
         output.answer("\n".join(result.manifest.digest for result in results))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """What is to be built, under which names, and where it goes. `again` are arguments of a build to compare with."""
-
-    selected: Sequence[ImageSpec]
-    references: Mapping[RepositoryName, tuple[Reference, ...]]
-    places: "Sequence[Place]"
-    push: bool
-    load: bool
-    access: Access
-    again: Sequence[str] | None = None
-    cache_from: Sequence[Reference] = ()
-    cache_to: Sequence[Reference] = ()
-    bills: frozenset[BillFormat] = frozenset()
-    provenance: Path | None = None
-    """The spec file that provenance is to name."""
-
-
-async def _carry_out(order: _Order, builder: Builder, output: Output) -> "tuple[list[BuildResult], Attached]":
-    """Build, and give the images their names, and bring them where they are wanted; returned are those with names, and
-    what was put beside them."""
-    async with AsyncExitStack() as stack:
-        pushes: Pushes | None = None
-        listeners = {}
-        if order.push:
-            from layerkit.cli.push import open_pushes  # noqa: PLC0415 - see _parse_places
-
-            names = [name for names in order.references.values() for name in names]
-            pushes = await stack.enter_async_context(open_pushes(builder.store, names, output, order.access))
-            listeners = {name: pushes.listener(references) for name, references in order.references.items()}
-        if order.cache_from:
-            from layerkit.cli.caches import open_caches  # noqa: PLC0415 - see _parse_places
-
-            caches = open_caches(builder.store, order.cache_from, output, order.access)
-            builder = replace(builder, shared=await stack.enter_async_context(caches))
-        built = await builder.build(order.selected, listeners)
-        results = [result for result in built if result.spec.name in order.references]
-        for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
-            output.warn(warning)
-        if order.again is not None:
-            from layerkit.cli.repro import build_again  # noqa: PLC0415 - see _parse_places
-
-            described = [describe_result(result, order.references[result.spec.name], {}) for result in results]
-            second = await build_again(builder, order.selected, order.again, order.access)
-            _compare(described, second, output)
-        if builder.shared is not None and not _is_mounted(order, builder.shared.domains):
-            await builder.shared.bring()
-        attached = await _attest(order, builder, results, output)
-        await _deliver(order, builder.store, results, attached, output, pushes)
-        if order.cache_to:
-            from layerkit.cli.caches import write_caches  # noqa: PLC0415 - see _parse_places
-
-            pushed = [name for names in order.references.values() for name in names] if order.push else []
-            await write_caches(builder.store, order.cache_to, built, pushed, output, order.access)
-    return results, attached
-
-
-def _is_mounted(order: _Order, domains: set[str]) -> bool:
-    """Whether all that is wanted of layers is to be mounted within these registries, so that none need be here."""
-    names = [name for names in order.references.values() for name in names]
-    return order.push and not order.places and not order.load and all(name.domain in domains for name in names)
-
-
-async def _attest(order: _Order, builder: Builder, results: Sequence[BuildResult], output: Output) -> "Attached":
-    if not order.bills and order.provenance is None:
-        return {}
-    from layerkit.build.attest import Attestor  # noqa: PLC0415 - see _parse_places
-    from layerkit.build.headers import HeaderCache  # noqa: PLC0415
-
-    attestor = Attestor(
-        store=builder.store,
-        headers=HeaderCache(folder=builder.cache, is_trusted=builder.is_cached),
-        bills=order.bills,
-        spec=Digest.of(order.provenance.read_bytes()) if order.provenance is not None else None,
-        progress=builder.progress,
-    )
-    images = {image.manifest.digest: image for result in results for image in result.images}
-    attached = {digest: await attestor.attest(image) for digest, image in images.items()}
-    for manifest in (manifest for manifests in attached.values() for manifest in manifests):
-        output.note(f"  {'referrer':<8} {'':>8}  {manifest.digest}  {manifest.document.artifact_type}")
-    return attached
-
-
 def _watch(
     path: str,
-    variables: Mapping[str, str],
+    variables: tuple[str, ...],
     platforms: tuple[Platform, ...],
     names: tuple[str, ...],
     outputs: Sequence[Path],
@@ -352,13 +236,7 @@ def _watch(
         nonlocal images
         # Of a spec that is wrong just now, or gone, the last good one says where to look.
         with suppress(DocumentError, OSError):
-            images = load_file(
-                path,
-                variables=variables,
-                default_platform=host_platform(),
-                platforms=platforms,
-                source_date_epoch=source_date_epoch(),
-            ).select(names)
+            images = open_spec(path, variables, platforms).select(names)
         return watched_by(images, Path(path), [lock_path(Path(path))], outputs)
 
     watch_builds(lambda: context.invoke(build, **{**context.params, "watch": False}), find, output)
@@ -391,55 +269,12 @@ def _keep_records(path: Path, results: Sequence[BuildResult], output: Output) ->
         output.warn(f"what was built cannot be remembered for `layerkit explain`: {error.strerror}")
 
 
-def _compare(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], output: Output) -> None:
-    from layerkit.cli.repro import find_differences  # noqa: PLC0415 - see _parse_places
-
-    differences = list(find_differences(first, second))
-    if differences:
-        raise click.ClickException("not reproducible:\n" + "\n".join(f"  {difference}" for difference in differences))
-    output.note(
-        "reproducible: the same bytes with another umask, time zone, locale, order of folders and number of threads"
-    )
-
-
 def _check(builder: Builder, file: SpecFile, selected: Sequence[ImageSpec], output: Output) -> None:
     for plan in asyncio.run(builder.plan(selected)):
         for warning in plan.warnings:
             output.warn(warning)
         layers = "1 layer" if len(plan.layers) == 1 else f"{len(plan.layers)} layers"
         output.note(f"{file.path}: {plan.spec.name} for {plan.spec.platform}: {layers}, as it should be")
-
-
-async def _deliver(
-    order: _Order,
-    store: Store,
-    results: Sequence[BuildResult],
-    attached: "Attached",
-    output: Output,
-    pushes: "Pushes | None",
-) -> None:
-    """Give the images their names, and bring them where they are wanted."""
-    for result in results:
-        kind = "image" if len(result.images) == 1 else "index"
-        output.note(f"  {kind:<8} {'':>8}  {result.manifest.digest}")
-        for reference in order.references[result.spec.name]:
-            repository = store.repository(RepositoryName(reference.name))
-            await repository.put_manifest(result.manifest, [_tag(reference)])
-            output.note(f"tagged {reference}")
-    if order.places or order.load:
-        from layerkit.cli.outputs import load_results, write_place  # noqa: PLC0415 - see _parse_places
-    for place in order.places:
-        await write_place(store, place, results, order.references, attached, host_platform(), output)
-    if order.load:
-        await load_results(store, results, order.references, host_platform(), output)
-    if pushes is not None:
-        for result in results:
-            for reference in order.references[result.spec.name]:
-                await pushes.push(reference)
-
-
-def _tag(reference: Reference) -> Tag:
-    return reference.tag or DEFAULT_TAG
 
 
 def _references(image: ImageSpec, tags: tuple[str, ...], *, push: bool) -> tuple[Reference, ...]:
@@ -472,16 +307,6 @@ def _refuse_folder(names: Iterable[str]) -> None:
         raise click.UsageError(
             f"{name!r} is no image of the spec. The spec is named with -f, like -f {file}; its folder is the context."
         )
-
-
-def parse_variables(variables: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for variable in variables:
-        name, equals, value = variable.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--var {variable}: expected NAME=VALUE.")
-        pairs[name] = value
-    return pairs
 
 
 def _parse_limits(limits: tuple[str, ...]) -> dict[str, int]:

@@ -4,9 +4,9 @@ import asyncio
 
 import click
 
-from layerkit.cli.environment import Access, access_options
+from layerkit.cli.environment import Access, PlatformType, access_options
 from layerkit.cli.location import Transfer, open_source, write_image
-from layerkit.cli.lookup import PlatformType, Where, WhereType
+from layerkit.cli.lookup import Where, WhereType
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import Reference

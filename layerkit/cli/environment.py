@@ -112,6 +112,20 @@ class ReferenceType(click.ParamType[Reference]):
         return [CompletionItem(name) for name in complete_images(incomplete)]
 
 
+class PlatformType(click.ParamType[Platform]):
+    """`os/architecture[/variant]` on the command line."""
+
+    name = "platform"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Platform:
+        if isinstance(value, Platform):
+            return value
+        try:
+            return parse_platform(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class RegistryType(click.ParamType[Reference]):
     """A registry on the command line, `HOST` or `HOST:PORT`; the value is some repository of it."""
 

@@ -8,32 +8,29 @@ from typing import Final
 
 import click
 
-from layerkit.cli.build import PlatformType, parse_variables
-from layerkit.cli.environment import Access, access_options, host_platform, make_builder, source_date_epoch
+from layerkit.cli.environment import (
+    Access,
+    access_options,
+    make_builder,
+)
 from layerkit.cli.output import Output, StepLog, format_json, format_option, output_options
+from layerkit.cli.spec_file import FILE_OPTION, VARIABLE_OPTION, open_spec, platform_option
 from layerkit.files import replace_file
 from layerkit.oci.platform import Platform
 from layerkit.packages.lock import NO_LOCK, LayerKey, Lock, format_lock, load_lock, lock_path
 from layerkit.packages.relock import Change, Kind, compare_locks, outdate
-from layerkit.spec.load import DEFAULT_FILE, load_file
+from layerkit.spec.load import DEFAULT_FILE
 
 _PACKAGES: Final = {Kind.DEB: "Debian package", Kind.WHEEL: "wheel"}
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=str, metavar="[NAME]...")
-@click.option("-f", "--file", "path", default=DEFAULT_FILE, show_default=True, metavar="FILE", help="The build spec.")
+@FILE_OPTION
 @click.option("--upgrade", is_flag=True, help="Look up what is locked anew: all of it, or what is named.")
 @click.option("--check", is_flag=True, help="See whether the lock is complete, and write nothing.")
-@click.option(
-    "--platform",
-    "platforms",
-    type=PlatformType(),
-    multiple=True,
-    metavar="OS/ARCH",
-    help="Lock for this platform; may be repeated. Replaces the spec's `platforms:`.",
-)
-@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`.")
+@platform_option("Lock for")
+@VARIABLE_OPTION
 @access_options
 @format_option
 @output_options
@@ -69,13 +66,7 @@ def lock(
         raise click.UsageError(f"{' '.join(names)}: names say what to --upgrade; without it the whole file is locked.")
     if upgrade and check:
         raise click.UsageError("--upgrade and --check exclude each other.")
-    file = load_file(
-        path,
-        variables=parse_variables(variables),
-        default_platform=host_platform(),
-        platforms=platforms,
-        source_date_epoch=source_date_epoch(),
-    )
+    file = open_spec(path, variables, platforms)
     before = load_lock(place)
     known = _outdate(before, names, place) if upgrade else before
     builder = make_builder(access, StepLog(output, verb="pulled"), lock=known, is_locked=check)

@@ -11,6 +11,7 @@ import click
 from layerkit.build.headers import HeaderCache
 from layerkit.cli.environment import (
     Access,
+    PlatformType,
     ReferenceType,
     access_options,
     cache_folder,
@@ -24,7 +25,7 @@ from layerkit.content.listed import REF_NAME
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, shorten
 from layerkit.oci.errors import ManifestUnknown, OCIError
-from layerkit.oci.platform import Platform, parse_platform
+from layerkit.oci.platform import Platform
 from layerkit.oci.reference import Reference, RepositoryName, Tag, parse_reference, parse_tag_or_digest
 from layerkit.oci.repository import Lister, Reader
 from layerkit.view.image import Headers, Spools, ViewedImage, view_image
@@ -77,18 +78,6 @@ class Found:
             if not self.missed:
                 raise
             raise OCIError(f"{self.name} is not in the local store; at its registry: {error.message}") from error
-
-
-class PlatformType(click.ParamType[Platform]):
-    name = "platform"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Platform:
-        if isinstance(value, Platform):
-            return value
-        try:
-            return parse_platform(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 _LOOK_OPTIONS: Final = (

@@ -9,38 +9,24 @@ from typing import Any, Final, TypeVar
 import click
 
 from layerkit.build.built import Prepared
-from layerkit.cli.build import PlatformType, parse_variables
 from layerkit.cli.environment import (
     Access,
     access_options,
-    host_platform,
     make_builder,
-    source_date_epoch,
 )
 from layerkit.cli.output import Output, StepLog
+from layerkit.cli.spec_file import FILE_OPTION, VARIABLE_OPTION, open_spec, platform_option
 from layerkit.oci.platform import Platform
 from layerkit.packages.lock import load_lock, lock_path
-from layerkit.spec.load import DEFAULT_FILE, load_file
 from layerkit.spec.model import ImageSpec
 
 T = TypeVar("T")
 
 _SPEC_OPTIONS: Final = (
     click.argument("names", nargs=-1, type=str, metavar="[IMAGE]..."),
-    click.option(
-        "-f", "--file", "path", default=DEFAULT_FILE, show_default=True, metavar="FILE", help="The build spec."
-    ),
-    click.option(
-        "--platform",
-        "platforms",
-        type=PlatformType(),
-        multiple=True,
-        metavar="OS/ARCH",
-        help="Only for this platform; may be repeated. Replaces the spec's `platforms:`.",
-    ),
-    click.option(
-        "--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of the spec's `vars:`."
-    ),
+    FILE_OPTION,
+    platform_option("Only for"),
+    VARIABLE_OPTION,
 )
 
 
@@ -80,13 +66,7 @@ def spec_options(command: Callable[..., T]) -> Callable[..., T]:
         access: Access,
         **options: Any,
     ) -> T:
-        file = load_file(
-            path,
-            variables=parse_variables(variables),
-            default_platform=host_platform(),
-            platforms=platforms,
-            source_date_epoch=source_date_epoch(),
-        )
+        file = open_spec(path, variables, platforms)
         chosen = Chosen(
             path=Path(path),
             images=file.select(names),

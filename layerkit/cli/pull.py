@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import click
 
-from layerkit.cli.environment import Access, ReferenceType, access_options
+from layerkit.cli.environment import Access, PlatformType, ReferenceType, access_options
 from layerkit.cli.location import Transfer, open_source, write_to_store
-from layerkit.cli.lookup import PlatformType
 from layerkit.cli.output import Output, StepLog, format_manifest, format_option, output_options
 from layerkit.oci.manifest import Manifest
 from layerkit.oci.platform import Platform

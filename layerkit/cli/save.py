@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from layerkit.cli.environment import ReferenceType, host_platform, open_store
+from layerkit.cli.environment import PlatformType, ReferenceType, host_platform, open_store
 from layerkit.cli.location import named, steps_of
-from layerkit.cli.lookup import PlatformType
 from layerkit.cli.output import Output, StepLog, output_options
 from layerkit.content.export import NamedImage, plan_export, write_archive
 from layerkit.image.select import choose_platform

@@ -2,14 +2,12 @@
 
 import json
 import re
-import socket
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.clients.asking import ask, free_port
 from tests.clients.multi import make_index
 from tests.programs import LayerkitProcess, RegistryProcess
 
@@ -37,22 +35,6 @@ def pushed(layerkit: LayerkitProcess, registry_process: RegistryProcess, hello: 
     return Pushed(name, done.stdout.strip())
 
 
-def fetch(url: str) -> str:
-    """The page at `url`, as soon as somebody listens there."""
-    for _ in range(200):
-        try:
-            with urllib.request.urlopen(url, timeout=5) as response:
-                return str(response.read().decode())
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail(f"nobody answers at {url}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 class TestDocker:
     def test_docker_pulls_the_digest_that_was_built_and_runs_it(self, pushed: Pushed, docker: Run) -> None:
         out = docker("pull", pushed.name)
@@ -60,7 +42,7 @@ class TestDocker:
         container = docker("run", "-d", "-p", "127.0.0.1::8080", pushed.name).strip()
         try:
             address = docker("port", container, "8080/tcp").splitlines()[0]
-            assert PAGE in fetch(f"http://{address}/")
+            assert PAGE in ask(f"http://{address}/")
         finally:
             docker("rm", "-f", container)
 
@@ -108,7 +90,7 @@ class TestPodman:
         port = free_port()
         command = ("httpd", "-f", "-p", f"127.0.0.1:{port}", "-h", "/srv/www")
         podman("run", "-d", "--name", "web", "--network", "host", "--entrypoint", "/bin/busybox", pushed.name, *command)
-        assert PAGE in fetch(f"http://127.0.0.1:{port}/")
+        assert PAGE in ask(f"http://127.0.0.1:{port}/")
 
     def test_podman_pushes_what_it_pulled_and_pulls_it_again(self, pushed: Pushed, podman: Run) -> None:
         copy = f"{pushed.repository}/by/podman:1"

@@ -6,21 +6,20 @@ What mirrors have today is locked once and built from there: the lock decides ev
 import json
 import os
 import shutil
-import socket
 import struct
 import subprocess
 import sys
 import tarfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
+from tests.clients.asking import ask, free_port
 from tests.programs import PROJECT, LayerkitProcess, RegistryProcess, run_registry
 
 Run = Callable[..., str]
@@ -66,25 +65,6 @@ def built(tmp_path_factory: pytest.TempPathFactory, registry: RegistryProcess) -
     return Built(layerkit=layerkit, context=context, layout=folder / "layout", name=name, digest=digest, registry=ours)
 
 
-def ask(url: str, content: bytes | None = None) -> Any:
-    """The answer of a service that may just have started."""
-    for _ in range(200):
-        try:
-            headers = {"Content-Type": "text/plain; charset=utf-8"}
-            with urllib.request.urlopen(urllib.request.Request(url, content, headers), timeout=5) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError:
-            raise
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail(f"nobody answers at {url}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 class TestDocker:
     def test_the_application_answers_and_keeps_its_notes_in_a_database(self, built: Built, docker: Run) -> None:
         """Issue 6: "webapp and registry images run under docker and podman and answer over HTTP"."""
@@ -92,9 +72,10 @@ class TestDocker:
         container = docker("run", "-d", "-p", "127.0.0.1::8080", built.name).strip()
         try:
             address = f"http://{docker('port', container, '8080/tcp').splitlines()[0]}"
-            assert ask(f"{address}/health") == {"status": "well"}
-            assert ask(f"{address}/notes", "a note, wörtlich".encode()) == {"id": 1, "text": "a note, wörtlich"}
-            assert ask(f"{address}/notes") == [{"id": 1, "text": "a note, wörtlich"}]
+            assert json.loads(ask(f"{address}/health")) == {"status": "well"}
+            note = {"id": 1, "text": "a note, wörtlich"}
+            assert json.loads(ask(f"{address}/notes", "a note, wörtlich".encode())) == note
+            assert json.loads(ask(f"{address}/notes")) == [note]
             with urllib.request.urlopen(f"{address}/", timeout=5) as page:
                 assert "<li>a note, wörtlich</li>" in page.read().decode()
             check = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", container))
@@ -113,7 +94,7 @@ class TestDocker:
         container = docker("run", "-d", "-p", "127.0.0.1::5000", built.registry).strip()
         try:
             address = docker("port", container, "5000/tcp").splitlines()[0]
-            assert ask(f"http://{address}/v2/") == {}
+            assert json.loads(ask(f"http://{address}/v2/")) == {}
             copy = f"{address}/specs/registry:1"
             built.layerkit("copy", built.registry, copy)
             docker("rmi", "-f", built.registry)
@@ -128,8 +109,8 @@ class TestPodman:
         podman("pull", "--tls-verify=false", built.name)
         port = free_port()
         podman("run", "-d", "--name", "notes", "--network", "host", "-e", f"NOTES_PORT={port}", built.name)
-        assert ask(f"http://127.0.0.1:{port}/health") == {"status": "well"}
-        assert ask(f"http://127.0.0.1:{port}/notes", b"one")["id"] == 1
+        assert json.loads(ask(f"http://127.0.0.1:{port}/health")) == {"status": "well"}
+        assert json.loads(ask(f"http://127.0.0.1:{port}/notes", b"one"))["id"] == 1
         assert podman("exec", "notes", "/opt/venv/bin/python", "-m", "notes.health") == ""
         assert podman("exec", "notes", "/usr/bin/python3", "-c", _MODULES).strip() == "True"
 
@@ -138,7 +119,7 @@ class TestPodman:
         port = free_port()
         serve = ("serve", "--root", "/var/lib/registry", "--listen", f"127.0.0.1:{port}")
         podman("run", "-d", "--network", "host", built.registry, *serve)
-        assert ask(f"http://127.0.0.1:{port}/v2/") == {}
+        assert json.loads(ask(f"http://127.0.0.1:{port}/v2/")) == {}
 
 
 class TestLock:
