@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from layerkit.build.archives import SNAPSHOT, Archives, Listing
+from layerkit.build.archives import Archives, Listing
 from layerkit.build.fetch import Fetcher
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.installing import ArrivedDeb, ArrivedDebs, Installs
@@ -139,7 +139,7 @@ class Debs:
             if missing:
                 sources = await asyncio.to_thread(self.archives.sources, apt, request.suite, request.architecture)
                 mirrors = list(dict.fromkeys(source.mirror for source in sources))
-                await run_together([self._bring(deb, mirrors, lock) for deb in missing], at_once=_AT_ONCE)
+                await run_together([self._bring(deb, mirrors) for deb in missing], at_once=_AT_ONCE)
         except PackageError as error:
             raise spec.problem(apt.position, str(error)) from error
         return ArrivedDebs(
@@ -151,11 +151,9 @@ class Debs:
             installs=self.installs,
         )
 
-    async def _bring(self, deb: LockedDeb, mirrors: Sequence[str], lock: AptLock) -> None:
+    async def _bring(self, deb: LockedDeb, mirrors: Sequence[str]) -> None:
         known = self._mirrors.get(deb.sha256)
         wanted = [known] if known is not None else _likely_first(mirrors, deb)
-        if lock.snapshot:
-            wanted += [f"{SNAPSHOT}/{archive}/{lock.snapshot}" for archive in ("debian", "debian-security")]
         failures: list[OCIError] = []
         for mirror in dict.fromkeys(wanted):
             try:

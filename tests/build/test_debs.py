@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from layerkit.build.archives import SNAPSHOT
 from layerkit.build.builder import Builder
 from layerkit.build.built import BuiltImage
 from layerkit.build.pins import NotLocked
@@ -128,6 +129,37 @@ async def test_a_base_is_renewed_as_far_as_a_package_needs_it(
     assert {"usr/lib/libapp.so.2", "usr/lib/.wh.libapp.so.1", "usr/bin/newer", "usr/lib/.wh.os-release"} <= found
     again = (await builder.build(load_file(path, default_platform=platform).select()))[0]
     assert again.manifest.digest == high.manifest.digest
+
+
+async def test_a_snapshot_is_a_dated_archive_in_the_place_of_the_mirrors(
+    builder: Builder, context: Path, store: Store, archive: Archive
+) -> None:
+    stamp = "20201101T000000Z"
+    context.joinpath("keys.gpg").write_bytes(keyring("archive"))
+    dated = Archive(url=f"{SNAPSHOT}/debian/{stamp}", files=archive.files)
+    dated.add("app", {"usr/bin/old": b"#!old"}, version="0")
+    # What a release said of its own end was true of its day.
+    dated.publish(fields="Date: Sun, 01 Nov 2020 00:00:00 UTC\nValid-Until: Sun, 08 Nov 2020 00:00:00 UTC\n")
+    for name, suite in (("debian", "bookworm-updates"), ("debian-security", "bookworm-security")):
+        more = Archive(url=f"{SNAPSHOT}/{name}/{stamp}", suite=suite, files=archive.files)
+        more.add("other")
+        more.publish()
+    path = context / "layerkit.yaml"
+    path.write_text(
+        f"from: scratch\nlayers:\n  - apt: {{packages: [app], suite: bookworm, snapshot: {stamp}, keyring: keys.gpg}}\n"
+    )
+    images = load_file(path, default_platform=parse_platform("linux/amd64")).select()
+    (built,) = await builder.build(images)
+    assert "usr/bin/old" in paths_of(built.images[0], store)
+    assert all(url.startswith(f"{SNAPSHOT}/") for url in archive.asked)
+    lock = await builder.resolve(images)
+    (locked,) = lock.apt.values()
+    assert (locked.snapshot, locked.packages[0].version) == (stamp, "0")
+    archive.asked.clear()
+    elsewhere = replace(builder, cache=context.parent / "another", lock=lock, is_locked=True)
+    (again,) = await elsewhere.build(images)
+    assert again.manifest.digest == built.manifest.digest
+    assert archive.asked == [f"{SNAPSHOT}/debian/{stamp}/{locked.packages[0].path}"]
 
 
 async def test_copies_of_the_same_layer_stand_upon_the_packages(build: Build, store: Store, context: Path) -> None:
