@@ -7,6 +7,7 @@ fsync the folder. A crash in between leaves a file that nothing refers to, never
 import asyncio
 import errno
 import fcntl
+import io
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from layerkit.oci.repository import verified
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+    from _typeshed import ReadableBuffer
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -30,6 +33,31 @@ BATCH: Final = 1024 * 1024
 
 _AHEAD: Final = 8 * 1024 * 1024
 """Bytes after which the kernel is told to write them to the disk: the fsync at the end has little to wait for then."""
+
+
+def hand_over(fd: int, start: int, end: int) -> int:
+    """Have the kernel begin to write the bytes from `start` to `end` to the disk, once they are many; the answer is
+    where those begin that it has not been told of."""
+    if end - start < _AHEAD:
+        return start
+    # What is dirty is only let go of when it is written.
+    with suppress(OSError):  # it was advice
+        os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
+    return end
+
+
+class EarlyFile(io.FileIO):
+    """A new file that is written in order, and is on its way to the disk meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb")
+        self._handed_over = self._end = 0
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        count = super().write(content)
+        self._end += count
+        self._handed_over = hand_over(self.fileno(), self._handed_over, self._end)
+        return count
 
 
 @dataclass(slots=True)
@@ -137,11 +165,7 @@ class HashingFile:
                     progress.offset += count
                 self.written += count
                 view = view[count:]
-        if self.written - self._handed_over >= _AHEAD:
-            # It begins to write what is dirty, and lets go of it only when that is done.
-            with suppress(OSError):  # it was advice
-                os.posix_fadvise(self._fd, self._handed_over, self.written - self._handed_over, os.POSIX_FADV_DONTNEED)
-            self._handed_over = self.written
+        self._handed_over = hand_over(self._fd, self._handed_over, self.written)
 
     def _digest(self, algorithm: str) -> Digest:
         progress = self.progress

@@ -4,7 +4,6 @@ Consumers disagree on what a missing parent would be, on directories that take t
 parents: nothing of the kind is in a layer (LAYERS, items 12 and 13). Pure.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from layerkit.build.filesystem import join
@@ -48,12 +47,12 @@ def settle(entry: Entry, ground: Ground, *, is_declared: bool) -> Entry:
             path = ground.tree.resolve_directory(path)
             existing = ground.tree.lookup(path)
         if existing is not None and existing.type is EntryType.DIRECTORY:
-            return replace(entry, path=path) if is_declared else _kept(existing, path)
+            return entry.changed(path=path) if is_declared else _kept(existing, path)
         if existing is not None:
             raise _cannot_replace(existing, path, EntryType.DIRECTORY)
     elif existing is not None and existing.type is EntryType.DIRECTORY:
         raise _cannot_replace(existing, path, entry.type)
-    return replace(entry, path=path) if path != entry.path else entry
+    return entry.changed(path=path) if path != entry.path else entry
 
 
 def _cannot_replace(existing: IndexedEntry, path: str, kind: EntryType) -> LayerError:

@@ -117,8 +117,7 @@ class Packer:
                 # Of a build that is cancelled: a program cannot end before its threads do.
                 abandoned.set()
             run.descriptor, run.detail = written.descriptor, planned.summary
-            is_sure = not is_racy(planned.entries, began)
-            self._remember(LayerRecord.of(written), key if is_sure else None, looks)
+            self._remember(LayerRecord.of(written), key if _is_sure(written, planned, began) else None, looks)
         listener.has(written.descriptor)
         return written
 
@@ -193,6 +192,13 @@ class Packer:
         return self.store.write_blob(
             lambda file: write_layer(entries, file, threads=self.threads), lambda layer: layer.descriptor.digest
         )
+
+
+def _is_sure(written: WrittenLayer, planned: PlannedLayer, began: int) -> bool:
+    """Whether files of the layer that change are sure to look different. Of stretches it was asked on the way."""
+    if written.stretches:
+        return all(stretch.key for stretch in written.stretches)
+    return not is_racy(planned.entries, began)
 
 
 def _recipe_of(spec: Spec, planned: PlannedLayer) -> str | None:

@@ -17,6 +17,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
@@ -25,6 +26,7 @@ import msgspec
 from layerkit.content.listed import IMAGE_NAME, REF_NAME, ListedRepository, names_of
 from layerkit.files import (
     BATCH,
+    EarlyFile,
     FileBlob,
     HashingFile,
     Progress,
@@ -162,7 +164,7 @@ class Layout:
         temporary = self.root / "blobs" / f".upload-{secrets.token_hex(12)}"
         with readable_errors(str(self.root)):
             try:
-                with temporary.open("xb", buffering=BATCH) as file:
+                with BufferedWriter(EarlyFile(temporary), BATCH) as file:
                     # As long as it is written nobody takes it for a leftover.
                     fcntl.flock(file, fcntl.LOCK_EX)
                     result = write(file)

@@ -4,7 +4,6 @@ Source: LAYERS, items 10-12, 15 and 26; image-spec, layer.md ("duplicate entries
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cached_property
 
 from layerkit.layer.entry import ROOT, Entry, EntryType
@@ -104,8 +103,8 @@ def _order_links(layer: dict[str, Entry]) -> None:
         file = layer[path]
         first = min(group, key=_rank).path
         for entry in group:
-            link = replace(entry, type=EntryType.HARDLINK, link=first, source=None) if entry.path != first else file
-            layer[entry.path] = replace(link, path=entry.path)
+            link = entry.changed(type=EntryType.HARDLINK, link=first, source=None) if entry.path != first else file
+            layer[entry.path] = link.changed(path=entry.path)
 
 
 def _resolve(link: Entry, layer: dict[str, Entry]) -> Entry:

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
+
+import msgspec
 
 from layerkit.layer.errors import LayerError
 
@@ -16,8 +18,8 @@ Identity = str | tuple[str | int, ...]
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSource:
+# A Struct, as an Entry is.
+class FileSource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A regular file on disk, as it was seen when the layer was planned: `size` in bytes, `path` without a symlink
     as its last component."""
 
@@ -45,12 +47,32 @@ class FileSource:
         """As sure as git's index is: see `build/recipes.py` for what changed just before it was seen."""
         return self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns
 
-    def pieces(self, limit: int) -> Generator[bytes, None, None]:
+    def pieces(self, limit: int) -> Iterator[bytes]:
         """The content, in order, in pieces of at most `limit` bytes: `size` bytes altogether.
 
         Raises LayerError for a file that cannot be read, or is no longer the one that was planned: before, while or
         just after it was read (LAYERS, S7). Its header is written by then: a short read would shift all that follows.
         """
+        # Most files are small: one read, and one look whether what was read was still the planned file.
+        return self._read(limit) if self.size > limit else self._read_whole()
+
+    def _read_whole(self) -> Iterator[bytes]:
+        try:
+            file = os.open(self.path, _FLAGS)
+            try:
+                content = os.read(file, self.size)
+                status = os.fstat(file)
+            finally:
+                os.close(file)
+        except OSError:
+            status = None
+        if status is None or len(content) < self.size:
+            # The long way tells why.
+            return self._read(self.size)
+        self._compare(status)
+        return iter((content,) if content else ())
+
+    def _read(self, limit: int) -> Generator[bytes, None, None]:
         try:
             file = os.open(self.path, _FLAGS)
             try:
@@ -66,9 +88,7 @@ class FileSource:
             finally:
                 os.close(file)
         except OSError as error:
-            raise LayerError(
-                f"cannot read {self.path!r}: {error.strerror}: it was there when the layer was planned; build again"
-            ) from error
+            raise self._unreadable(error) from error
 
     def _compare(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode) or status.st_ino != self.inode:
@@ -77,6 +97,11 @@ class FileSource:
             raise self._changed(f"it had {self.size} bytes and has {status.st_size}")
         if status.st_mtime_ns != self.mtime_ns:
             raise self._changed("it was written to")
+
+    def _unreadable(self, error: OSError) -> LayerError:
+        return LayerError(
+            f"cannot read {self.path!r}: {error.strerror}: it was there when the layer was planned; build again"
+        )
 
     def _changed(self, how: str) -> LayerError:
         return LayerError(f"{self.path!r} changed during the build: {how}; build again once nothing writes to it")

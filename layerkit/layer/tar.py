@@ -87,7 +87,8 @@ class Stretch:
             if entry.source is not None and (identity := entry.source.identity) is None:
                 return None
             xattrs = sorted(entry.xattrs)
-            fields = (entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
+            kind = entry.type.value
+            fields = (entry.path, kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
             rows.append((*fields, xattrs, identity))
         # The repr of tuples of texts and numbers is the same for the same, and another one for another.
         return hashlib.sha256(repr(rows).encode(errors="surrogatepass")).digest()

@@ -5,7 +5,6 @@ The same number gives the same stack. Only what a layer of ours can hold comes o
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from layerkit.layer.arrange import arrange
@@ -63,18 +62,18 @@ def _change(folder: str, tree: Tree, layer: list[Entry], chance: random.Random) 
     match kind:
         case "file":
             content = BytesSource(b"%d" % chance.randint(0, 99))
-            return replace(attributes, type=EntryType.FILE, source=content)
+            return attributes.changed(type=EntryType.FILE, source=content)
         case "folder":
-            return replace(attributes, type=EntryType.DIRECTORY)
+            return attributes.changed(type=EntryType.DIRECTORY)
         case "symlink":
             link = chance.choice(_TARGETS)
-            return replace(attributes, type=EntryType.SYMLINK, mode=0o777, link=link, xattrs=())
+            return attributes.changed(type=EntryType.SYMLINK, mode=0o777, link=link, xattrs=())
         case "hardlink" if files:
             target = chance.choice(files)
-            return replace(target, path=path, type=EntryType.HARDLINK, link=target.path, source=None)
+            return target.changed(path=path, type=EntryType.HARDLINK, link=target.path, source=None)
         case "whiteout" if known:
             return whiteout(chance.choice(known))
         case "opaque" if folders := [found for found in known if tree[found].type == EntryType.DIRECTORY]:
             return opaque(chance.choice(folders))
         case _:
-            return replace(attributes, xattrs=())
+            return attributes.changed(xattrs=())

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -212,4 +211,4 @@ def test_every_name_of_a_file_keeps_its_content(entries: list[Entry]) -> None:
 def test_arranging_changes_no_entry_of_the_callers() -> None:
     link, target = hardlink("a", "b"), file("b")
     arrange([link, target])
-    assert link == replace(link, link="b")
+    assert link == link.changed(link="b")

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,7 @@ def test_a_file_that_was_empty_when_it_was_planned_is_looked_at_again(tmp_path: 
 def test_no_file_stays_open_where_reading_stops_early(planned: FileSource) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     pieces = planned.pieces(1)
+    assert isinstance(pieces, Generator)
     next(pieces)
     pieces.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before

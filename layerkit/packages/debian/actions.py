@@ -4,7 +4,6 @@ Sources: the manual pages of the commands; Debian Policy, 6.5 and 10.7.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from layerkit.layer.entry import Entry, EntryType
@@ -214,7 +213,7 @@ def _cp(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: 
     if system.is_directory(target):
         target = f"{target.rstrip('/')}/{source.rpartition('/')[2]}"
     if not system.exists(target):
-        system.put(replace(found, path=target.strip("/")))
+        system.put(found.changed(path=target.strip("/")))
 
 
 def _mv(words: list[str], system: System, accounts: Accounts) -> None:  # noqa: ARG001

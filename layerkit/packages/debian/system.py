@@ -4,7 +4,6 @@ Nothing is written anywhere: what is new are entries of a layer. Blocking, as fa
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final, Protocol
 
 from layerkit.layer.entry import ROOT, Entry, EntryType, whiteout
@@ -84,7 +83,7 @@ class System:
     def put(self, entry: Entry) -> None:
         """Add an entry where its path leads; what was new there gives way."""
         path = self.resolve(entry.path)
-        self._new[path] = entry if path == entry.path else replace(entry, path=path)
+        self._new[path] = entry if path == entry.path else entry.changed(path=path)
         parent, _, name = path.rpartition("/")
         self._names.setdefault(parent or ROOT, set()).add(name)
 
@@ -122,8 +121,7 @@ class System:
         if entry.type is EntryType.SYMLINK:
             return False
         self.put(
-            replace(
-                entry,
+            entry.changed(
                 mode=entry.mode if mode is None else mode,
                 uid=entry.uid if uid is None else uid,
                 gid=entry.gid if gid is None else gid,
@@ -138,7 +136,7 @@ class System:
         if entry is None or entry.type is not EntryType.FILE:
             raise ValueError(path)
         xattrs = {**dict(entry.xattrs), name: value or b""}
-        self.put(replace(entry, xattrs=tuple((key, xattrs[key]) for key in sorted(xattrs) if xattrs[key])))
+        self.put(entry.changed(xattrs=tuple((key, xattrs[key]) for key in sorted(xattrs) if xattrs[key])))
 
     def remove(self, path: str) -> None:
         """Take back what is new at `path`."""
