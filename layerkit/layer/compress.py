@@ -6,12 +6,13 @@ and a line of `find_codec`; what changes the tar itself, as eStargz does, is mad
 
 import os
 import struct
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache, partial
+from queue import SimpleQueue
+from threading import Event, Lock, Semaphore, Thread
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from zlib_ng import zlib_ng
@@ -258,15 +259,50 @@ def _zstd_job(level: int) -> int:
 
 
 def map_in_order(function: Callable[[T], U], items: Iterable[T], threads: int) -> Generator[U, None, None]:
-    """`function` of each item, in the order of the items, worked on in `threads` threads: a few items ahead."""
-    pending: deque[Future[U]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="compress")
+    """`function` of each item, in the order of the items, worked on in `threads` threads: a few items ahead.
+
+    Whichever thread is free takes the next item itself, one at a time, so that an item is made while others are worked
+    on. What `items` or `function` raise is raised where the result would have come. No thread outlives the call, and
+    nothing of `items` runs after it.
+    """
+    source = iter(items)
+    turn, room, is_over = Lock(), Semaphore(_IN_FLIGHT), Event()
+    line: SimpleQueue[Future[U] | None] = SimpleQueue()
+
+    def work() -> None:
+        while True:
+            room.acquire()
+            result: Future[U] = Future()
+            with turn:
+                if is_over.is_set():
+                    return
+                try:
+                    item = next(source)
+                except BaseException as error:  # noqa: BLE001 - whoever waits for the result raises it
+                    is_over.set()
+                    if not isinstance(error, StopIteration):
+                        result.set_exception(error)
+                        line.put(result)
+                    line.put(None)
+                    return
+                line.put(result)
+            try:
+                result.set_result(function(item))
+            except BaseException as error:  # noqa: BLE001 - as above
+                result.set_exception(error)
+            # Neither is to be kept while this thread waits.
+            del item, result
+
+    workers = [Thread(target=work, name=f"compress-{number}") for number in range(threads)]
     try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= _IN_FLIGHT:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        for worker in workers:
+            worker.start()
+        while (result := line.get()) is not None:
+            yield result.result()
+            room.release()
     finally:
-        pool.shutdown(cancel_futures=True)
+        is_over.set()
+        room.release(threads)
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()

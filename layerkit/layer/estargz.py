@@ -119,10 +119,9 @@ class EstargzLayer:
         """The bytes to store, in order. Raises LayerError for a source that cannot be read or has changed."""
         offset = 0
         pack = partial(_pack, level=self.level)
-        for members, packed in map_in_order(
-            pack, _gather(self._observed(_cut(self.entries, self._items))), self.threads
-        ):
+        for members, packed in map_in_order(pack, _gather(_cut(self.entries, self._items)), self.threads):
             for member, (stored, digest) in zip(members, packed, strict=True):
+                self._observe(member.content)
                 if (item := member.item) is not None:
                     item.offset, item.chunk_digest = offset, digest
                     if member.size == item.size:
@@ -136,11 +135,6 @@ class EstargzLayer:
         self.annotations = {TOC_DIGEST: _digest(toc), UNCOMPRESSED_SIZE: str(self._size)}
         yield pack_member(content, level=self.level)
         yield _footer(offset)
-
-    def _observed(self, members: Iterable[_Member]) -> Iterator[_Member]:
-        for member in members:
-            self._observe(member.content)
-            yield member
 
     def _observe(self, stretch: Content) -> None:
         self._size += len(stretch)

@@ -99,7 +99,10 @@ class StretchPacker:
 
     def blocks(self) -> Generator[PackedBlock, None, None]:
         """Raises what reading the sources raises, and DamagedLayer."""
-        with closing(map_in_order(self._pack, self._iter_blocks(), self.threads)) as blocks:
+        with (
+            closing(self._iter_blocks()) as unpacked,
+            closing(map_in_order(self._pack, unpacked, self.threads)) as blocks,
+        ):
             for number, packed in blocks:
                 if number == len(self._done):
                     self._done.append([])
@@ -111,7 +114,7 @@ class StretchPacker:
         """Those of the layer, once `blocks` has come to its end."""
         return tuple(StoredStretch(key, tuple(done)) for key, done in zip(self._keys, self._done, strict=True))
 
-    def _iter_blocks(self) -> Iterator[tuple[int, Content | KeptBlock]]:
+    def _iter_blocks(self) -> Generator[tuple[int, Content | KeptBlock], None, None]:
         """The blocks, each with the number of its stretch."""
         for number, stretch in enumerate(self.entries.stretches):
             key = stretch.key or b""

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerkit.layer.compress import LEVELS, Compression, Content, count_threads, find_codec
+from layerkit.layer.compress import LEVELS, Compression, Content, count_threads, find_codec, map_in_order
 from layerkit.layer.errors import LayerError
 from layerkit.oci.mediatype import compression_of
 
@@ -243,6 +243,54 @@ class TestThreads:
         next(parts)
         parts.close()
         assert threading.active_count() == before
+
+    def test_an_error_of_the_work_comes_where_its_result_would_and_no_thread_stays(self) -> None:
+        before = threading.active_count()
+        results = map_in_order(lambda number: 60 // (number - 12), range(100), 3)
+        assert [next(results) for _ in range(12)] == [60 // (number - 12) for number in range(12)]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        assert threading.active_count() == before
+
+    def test_results_come_in_the_order_of_their_items(self) -> None:
+        """The first is not done before the last that may be begun meanwhile is."""
+        ends = [threading.Event() for _ in range(4)]
+
+        def wait(number: int) -> int:
+            if number + 1 < len(ends):
+                assert ends[number + 1].wait(10)
+            ends[number].set()
+            return number
+
+        assert list(map_in_order(wait, range(4), 4)) == [0, 1, 2, 3]
+
+    def test_who_is_free_makes_the_next_item_and_one_at_a_time_does(self) -> None:
+        makers: set[str] = set()
+        at_it = threading.Lock()
+
+        def make() -> Iterator[int]:
+            for number in range(50):
+                assert at_it.acquire(blocking=False)
+                makers.add(threading.current_thread().name)
+                at_it.release()
+                yield number
+
+        assert list(map_in_order(str, make(), 2)) == [str(number) for number in range(50)]
+        assert makers <= {"compress-0", "compress-1"}
+
+    def test_nothing_of_the_source_runs_after_it_is_abandoned(self) -> None:
+        taken = 0
+
+        def count() -> Iterator[int]:
+            nonlocal taken
+            while True:
+                taken += 1
+                yield taken
+
+        results = map_in_order(str, count(), 2)
+        assert next(results) == "1"
+        results.close()
+        assert taken <= 1 + 8
 
     def test_there_is_at_least_one_and_at_most_one_for_each_block_in_flight(self) -> None:
         assert 1 <= count_threads() <= 8
