@@ -46,6 +46,13 @@ class EntryType(StrEnum):
 
 
 _DEVICES: Final = frozenset({EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE})
+_PLAIN: Final = frozenset({EntryType.FILE, EntryType.DIRECTORY, EntryType.FIFO}) | _DEVICES
+# An attribute of an enum takes as long as all that is asked of most entries.
+_FILE: Final = EntryType.FILE
+_NO_DEVICE: Final = (0, 0)
+_MODE_BITS: Final = 12
+_USUAL_BITS: Final = 31
+"""What has more bits than these, or is negative, may be out of its range."""
 
 
 # A Struct: a build makes hundreds of thousands of them, and a dataclass takes ten times as long.
@@ -69,29 +76,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        _check_path(self.path, self.type)
-        if not 0 <= self.mode <= 0o7777:
-            raise _refuse(self.path, f"its mode {self.mode:#o} is not within 0 and 0o7777: leave the type's bits out")
-        if not (0 <= self.uid <= MAX_ID and 0 <= self.gid <= MAX_ID):
-            raise _refuse(self.path, f"its owner {self.uid}:{self.gid} is not within 0 and {MAX_ID}")
-        if not 0 <= self.mtime <= MAX_MTIME:
-            raise _refuse(self.path, f"its mtime {self.mtime} is not within 0 and {MAX_MTIME} seconds since 1970")
-        if (self.source is not None) is not (self.type is EntryType.FILE):
-            raise _refuse(self.path, f"a {self.type} and its source do not fit: a file has one, nothing else has")
-        if self.device != (0, 0):
+        path, kind = self.path, self.type
+        # Each of these is of a path, an owner or a time that has to be looked at more closely; few have one.
+        whole = f"/{path}/"
+        if "/." in whole or "//" in whole or "\0" in path or len(path) > _MAX_NAME or not path.isascii():
+            _check_path(path, kind)
+        if self.mode >> _MODE_BITS or (self.uid | self.gid | self.mtime) >> _USUAL_BITS:
+            _check_numbers(self)
+        if (self.source is None) is (kind is _FILE):
+            raise _refuse(path, f"a {kind} and its source do not fit: a file has one, nothing else has")
+        if self.device != _NO_DEVICE:
             _check_device(self)
         if self.xattrs:
             _check_xattrs(self)
-        if self.type is EntryType.SYMLINK:
-            _check_symlink(self)
-        elif self.type is EntryType.HARDLINK:
-            _check_hardlink(self)
-        elif self.link:
-            raise _refuse(self.path, f"a {self.type} has no link target: leave {shorten(self.link)} out")
-        elif self.type is EntryType.WHITEOUT and (self.mode or self.uid or self.gid or self.mtime or self.xattrs):
-            raise _refuse(
-                self.path, "a whiteout has no attributes: mode, uid, gid and mtime are 0, and it has no xattrs"
-            )
+        if self.link or kind not in _PLAIN:
+            _check_kind(self)
 
     def changed(self, **fields: object) -> Self:
         """One with other fields, checked as well."""
@@ -166,6 +165,15 @@ def _check_whiteout(path: str) -> str:
     return parent + slash + hidden
 
 
+def _check_numbers(entry: Entry) -> None:
+    if not 0 <= entry.mode <= 0o7777:
+        raise _refuse(entry.path, f"its mode {entry.mode:#o} is not within 0 and 0o7777: leave the type's bits out")
+    if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
+        raise _refuse(entry.path, f"its owner {entry.uid}:{entry.gid} is not within 0 and {MAX_ID}")
+    if not 0 <= entry.mtime <= MAX_MTIME:
+        raise _refuse(entry.path, f"its mtime {entry.mtime} is not within 0 and {MAX_MTIME} seconds since 1970")
+
+
 def _check_device(entry: Entry) -> None:
     if entry.type not in _DEVICES:
         raise _refuse(entry.path, f"a {entry.type} has no device number")
@@ -187,6 +195,22 @@ def _check_xattrs(entry: Entry) -> None:
         raise _refuse(entry.path, "one of its xattrs is there twice: keep one")
     if total > _MAX_XATTRS:
         raise _refuse(entry.path, f"its xattrs have {total} bytes, more than {_MAX_XATTRS}: drop some")
+
+
+def _check_kind(entry: Entry) -> None:
+    """What a link, a whiteout, or what has a link target and should not, is to be asked."""
+    if entry.type is EntryType.SYMLINK:
+        _check_symlink(entry)
+    elif entry.type is EntryType.HARDLINK:
+        _check_hardlink(entry)
+    elif entry.link:
+        raise _refuse(entry.path, f"a {entry.type} has no link target: leave {shorten(entry.link)} out")
+    else:
+        _check_path(entry.path, entry.type)
+        if entry.mode or entry.uid or entry.gid or entry.mtime or entry.xattrs:
+            raise _refuse(
+                entry.path, "a whiteout has no attributes: mode, uid, gid and mtime are 0, and it has no xattrs"
+            )
 
 
 def _check_symlink(entry: Entry) -> None:
