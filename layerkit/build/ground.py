@@ -29,10 +29,19 @@ class Ground:
         parent, _, name = path.rpartition("/")
         if path == ROOT:
             return path, self.tree.lookup(path)
-        place = self._places.get(parent)
-        if place is None:
-            place = self._places[parent] = self.tree.place(parent, path=path)
+        place = self._place(parent, path)
         return join(place.path, name), place.lookup(name)
+
+    def is_bare(self, directory: str) -> bool:
+        """Whether what is put into the directory goes where it says, and meets nothing. Raises LayerError."""
+        place = self._place(directory, directory)
+        return place.path == directory and place.is_empty
+
+    def _place(self, directory: str, path: str) -> Place:
+        place = self._places.get(directory)
+        if place is None:
+            place = self._places[directory] = self.tree.place(directory, path=path)
+        return place
 
 
 def settle(entry: Entry, ground: Ground, *, is_declared: bool) -> Entry:

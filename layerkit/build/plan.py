@@ -1,8 +1,9 @@
 """The plan: what will be in each layer, from where. Printable, and made before anything is written."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from layerkit.build.accounts import GROUP, PASSWD, Accounts, add_member, add_user
 from layerkit.build.filesystem import Filesystem, join
@@ -11,8 +12,8 @@ from layerkit.build.inputs import Inputs, name_base
 from layerkit.build.pick import pick
 from layerkit.build.planned import BuildPlan, Doubt, PlannedLayer, Provenance
 from layerkit.build.remove import find_removed, hidden_paths, outermost
-from layerkit.build.scan import Context, content_entry, symlink_entry
-from layerkit.build.taken import Marks, Taken, directory_entry
+from layerkit.build.scan import Context, Sight, content_entry, symlink_entry
+from layerkit.build.taken import Marks, Taken, TakenFolder, directory_entry
 from layerkit.document.problem import DocumentError, InvalidValue, Position
 from layerkit.layer.arrange import arrange
 from layerkit.layer.entry import ROOT, Entry, EntryType, whiteout
@@ -46,20 +47,6 @@ def plan_build(spec: Spec, inputs: Inputs) -> BuildPlan:
 _Item = Python | Copy | Content | Fetch | Directory | Symlink
 
 
-class _Planned(NamedTuple):
-    """An entry on its way into a layer. `is_declared` is a folder whose attributes the spec sets, `is_packaged` what a
-    package brings."""
-
-    entry: Entry
-    provenance: Provenance
-    is_declared: bool = False
-    is_packaged: bool = False
-
-    @property
-    def position(self) -> Position:
-        return self.provenance.position
-
-
 class Planner:
     """One planning: the base of `inputs` grows by the layers."""
 
@@ -78,28 +65,32 @@ class Planner:
         self._accounts = Accounts()
         # Before the base grows.
         self._around = inputs.identity
+        self._sights: deque[Sight] = deque()
+        """What copies will find, where it is known."""
+        self._seen: list[str] = []
+        """The digests of what they have found."""
 
     def survey(self) -> str | None:
-        """The fingerprint of the plan that would be made now, None where that cannot be known without it."""
-        context = Context(self._spec, backwards=self._inputs.backwards)
+        """The fingerprint of the plan that is made next, None where that cannot be known without it."""
         copies = [copy for layer in self._spec.layers for copy in layer.copies]
         try:
-            return self._fingerprint(
-                [context.survey(copy) for copy in copies if isinstance(copy, Copy) and copy.origin is None]
-            )
-        except (DocumentError, OSError):
+            sights = [self._context.look(copy) for copy in copies if isinstance(copy, Copy) and copy.origin is None]
+            seen = [sight.digest for sight in sights]
+        except (DocumentError, UnicodeEncodeError):
             # The plan says so in its own order.
             return None
+        self._sights.extend(sights)
+        return self._fingerprint(seen)
 
     @property
     def fingerprint(self) -> str | None:
         """What tells the plan that was made from all others, None where nobody knows that."""
-        return self._fingerprint(self._context.surveys)
+        return self._fingerprint(self._seen)
 
-    def _fingerprint(self, surveys: Sequence[str]) -> str | None:
+    def _fingerprint(self, seen: Sequence[str]) -> str | None:
         if self._around is None:
             return None
-        of = (FORMAT_VERSION, self._spec, self._around, surveys)
+        of = (FORMAT_VERSION, self._spec, self._around, seen)
         return sha256(repr(of).encode(errors="surrogatepass")).hexdigest()
 
     def plan(self) -> BuildPlan:
@@ -132,37 +123,34 @@ class Planner:
 
     def _plan_layer(self, layer: Layer) -> None:
         removed = self._remove(layer)
-        planned: dict[str, _Planned] = {}
+        entries: dict[str, Entry] = {}
+        origins: dict[str, Provenance] = {}
         self._beside = self._below
         if layer.apt is not None:
-            self._install(layer.apt, planned, removed)
+            self._install(layer.apt, entries, origins, removed)
         self._ground = Ground(self._beside.tree)
         for item in _items(layer):
             try:
                 for taken in self._take(item):
-                    self._put(planned, taken, item)
+                    self._put_all(taken, item, entries, origins)
             except (LayerError, PackageError) as error:
                 raise self._spec.problem(item.position, str(error)) from error
             except InvalidValue as error:
                 raise self._spec.problem(item.position, error.message, error.hint) from error
-        entries = {path: found.entry for path, found in planned.items()}
-        for path, found in planned.items():
+        self._warn_of_modes(layer, entries, origins)
+        for path in _one_of_each_folder(origins):
             try:
                 add_parents(entries, path, self._below.tree)
             except LayerError as error:
-                raise self._spec.problem(found.position, str(error)) from error
-        provenance = {path: found.provenance for path, found in planned.items()}
-        self._warn_of_modes(layer, planned)
-        # What is not needed goes at once: all of it together is what a build of many files has at its peak.
-        del planned
+                raise self._spec.problem(origins[path].position, str(error)) from error
         made = dict(entries) if removed else {}
         for path, (subtree, position, text) in removed.items():
             for hidden in hidden_paths(path, subtree, made):
                 entry = whiteout(hidden)
                 entries[entry.path] = entry
-                provenance[entry.path] = Provenance(f"remove {text}", position)
+                origins[entry.path] = Provenance(f"remove {text}", position)
                 add_parents(entries, hidden, self._below.tree)
-        self._add(layer.name, _describe(layer), entries.values(), provenance, layer.position)
+        self._add(layer.name, _describe(layer), entries.values(), origins, layer.position)
 
     def _add(
         self,
@@ -198,25 +186,28 @@ class Planner:
                 removed[path] = subtree, *found[path]
         return removed
 
-    def _install(self, apt: Apt, planned: dict[str, _Planned], removed: Iterable[str]) -> None:
+    def _install(
+        self, apt: Apt, entries: dict[str, Entry], origins: dict[str, Provenance], removed: Iterable[str]
+    ) -> None:
         """Put packages into the layer, and see the system with them from then on."""
         try:
             found = self._inputs.debs[apt].install(self._below, removed)
-            entries = arrange(found.entries)
+            arranged = arrange(found.entries)
         except (PackageError, LayerError, ValueError) as error:
             raise self._spec.problem(apt.position, str(error)) from error
-        for entry in entries:
+        for entry in arranged:
             origin = found.origins.get(entry.path, "made by installing packages")
-            planned[entry.path] = _Planned(entry, Provenance(f"apt: {origin}", apt.position), is_packaged=True)
+            entries[entry.path] = entry
+            origins[entry.path] = Provenance(f"apt: {origin}", apt.position, is_packaged=True)
         self._warnings += [f"{apt.position}: {warning}" for warning in found.warnings]
         self._doubts += [Doubt(apt.position, doubt) for doubt in found.doubts]
         self._beside = self._below.copy()
         for path in removed:
             self._beside.tree.take(path)
-        self._beside.put(PlannedLayer.of(entries, {}, name="apt", created_by=""))
+        self._beside.put(PlannedLayer.of(arranged, {}, name="apt", created_by=""))
         self._accounts = self._read_accounts(self._beside)
 
-    def _take(self, item: _Item) -> Iterator[Taken]:
+    def _take(self, item: _Item) -> Iterator[Taken | TakenFolder]:
         """The entries of one item of the spec. Raises LayerError, PackageError, InvalidValue or DocumentError."""
         marks = self._marks(item)
         match item:
@@ -227,11 +218,9 @@ class Planner:
                 self._warnings += [f"{item.position}: {warning}" for warning in installed.warnings]
                 self._doubts += [Doubt(item.position, doubt) for doubt in installed.doubts]
             case Copy(origin=None):
-                found = self._context.copy(item, marks)
-                found.reverse()
-                while found:
-                    # Each is let go once it is planned.
-                    yield found.pop()
+                sight = self._sights.popleft() if self._sights else self._context.look(item)
+                self._seen.append(sight.digest)
+                yield from self._context.copy(item, marks, sight)
             case Copy(origin=origin):
                 assert origin is not None  # noqa: S101 - mypy does not narrow by the case above
                 yield from pick(item, self._inputs.donors[origin], marks, self._warnings)
@@ -268,26 +257,41 @@ class Planner:
                 newest = self._inputs.newest
         return Marks(uid=uid, gid=gid, mode=attributes.mode, dir_mode=attributes.dir_mode, xattrs=xattrs, newest=newest)
 
-    def _put(self, planned: dict[str, _Planned], taken: Taken, item: _Item) -> None:
+    def _put_all(
+        self, taken: Taken | TakenFolder, item: _Item, entries: dict[str, Entry], origins: dict[str, Provenance]
+    ) -> None:
+        if isinstance(taken, Taken):
+            self._put(taken, item, entries, origins)
+            return
+        new = {entry.path: entry for entry in taken.entries}
+        if self._ground.is_bare(taken.path) and entries.keys().isdisjoint(new):
+            # So it is with nearly all of what is copied: nothing is there that it could meet.
+            entries.update(new)
+            origins.update(dict.fromkeys(new, Provenance(taken.origin, item.position, is_inside=True)))
+            return
+        for one in taken.apart():
+            self._put(one, item, entries, origins)
+
+    def _put(self, taken: Taken, item: _Item, entries: dict[str, Entry], origins: dict[str, Provenance]) -> None:
         is_declared = isinstance(item, Directory) and _sets_attributes(item.attributes)
         entry = settle(taken.entry, self._ground, is_declared=is_declared)
-        if entry.path == ROOT and not is_declared:
+        path = entry.path
+        if path == ROOT and not is_declared:
             return
-        replaced = planned.get(entry.path)
-        if replaced is not None and entry.type is EntryType.DIRECTORY is replaced.entry.type:
+        replaced = entries.get(path)
+        if replaced is not None and entry.type is EntryType.DIRECTORY is replaced.type:
             # Of two folders the one that the spec declares has its say, else the first.
-            if not is_declared or replaced.is_declared:
+            if not is_declared or origins[path].is_declared:
                 return
         elif replaced is not None:
-            _check_replaced(entry, replaced)
-            if not replaced.is_packaged:
-                self._warnings.append(
-                    f"{item.position}: /{entry.path} is copied twice in one layer: the later one wins"
-                )
+            _check_replaced(entry, replaced, origins[path])
+            if not origins[path].is_packaged:
+                self._warnings.append(f"{item.position}: /{path} is copied twice in one layer: the later one wins")
         if taken.identity is not None and entry.type is EntryType.FILE:
             self._warn_of_attributes(entry, taken.identity, item.position)
-        planned[entry.path] = _Planned(
-            entry, Provenance(taken.origin, item.position), is_declared, is_packaged=isinstance(item, Python)
+        entries[path] = entry
+        origins[path] = Provenance(
+            taken.origin, item.position, is_declared=is_declared, is_packaged=isinstance(item, Python)
         )
 
     def _warn_of_attributes(self, entry: Entry, identity: tuple[str, int], position: Position) -> None:
@@ -297,19 +301,19 @@ class Planner:
                 f"{format_size(entry.size)} are stored again"
             )
 
-    def _warn_of_modes(self, layer: Layer, planned: Mapping[str, _Planned]) -> None:
+    def _warn_of_modes(self, layer: Layer, entries: Mapping[str, Entry], origins: Mapping[str, Provenance]) -> None:
         found: dict[str, list[tuple[str, int, Position]]] = {}
-        for path, item in planned.items():
-            entry = item.entry
-            if item.is_packaged:
+        for entry in [entry for entry in entries.values() if entry.mode & 0o6002]:
+            path, origin = entry.path, origins[entry.path]
+            if origin.is_packaged:
                 continue
             if entry.type is EntryType.FILE and entry.mode & 0o6000:
                 what = "runs with the rights of its owner" if entry.mode & 0o4000 else "runs with those of its group"
-                found.setdefault(what, []).append((path, entry.mode, item.position))
+                found.setdefault(what, []).append((path, entry.mode, origin.position))
             if entry.mode & 0o002 and (
                 entry.type is EntryType.FILE or (entry.type is EntryType.DIRECTORY and not entry.mode & 0o1000)
             ):
-                found.setdefault("may be changed by everybody", []).append((path, entry.mode, item.position))
+                found.setdefault("may be changed by everybody", []).append((path, entry.mode, origin.position))
         for what, paths in found.items():
             for path, mode, position in paths[:_MOST_ALIKE]:
                 self._warnings.append(f"{position}: /{path} has the mode {mode:04o}, and {what}")
@@ -410,13 +414,21 @@ def _take_extracted(fetch: Fetch, archive: Filesystem, marks: Marks, warnings: l
         )
 
 
-def _check_replaced(entry: Entry, replaced: _Planned) -> None:
+def _check_replaced(entry: Entry, replaced: Entry, origin: Provenance) -> None:
     """Raises LayerError: a folder and a file of one name have no order in which both could be had."""
-    if EntryType.DIRECTORY in {entry.type, replaced.entry.type}:
+    if EntryType.DIRECTORY in {entry.type, replaced.type}:
         raise LayerError(
-            f"/{entry.path} would be a {name_type(entry.type)}, and is a {name_type(replaced.entry.type)} of the same "
-            f"layer, by line {replaced.position.line}: choose another destination for one of the two"
+            f"/{entry.path} would be a {name_type(entry.type)}, and is a {name_type(replaced.type)} of the same "
+            f"layer, by line {origin.position.line}: choose another destination for one of the two"
         )
+
+
+def _one_of_each_folder(paths: Iterable[str]) -> Iterable[str]:
+    """The first path of each folder: others need no other parents."""
+    found: dict[str, str] = {}
+    for path in paths:
+        found.setdefault(path.rpartition("/")[0], path)
+    return found.values()
 
 
 def _describe(layer: Layer) -> str:

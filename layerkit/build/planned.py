@@ -1,6 +1,6 @@
 """Planned: the layers of an image before anything of them is written, as values."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -17,10 +17,37 @@ from layerkit.spec.model import Spec
 
 
 class Provenance(NamedTuple):
-    """Why a path is in a layer: where it came from, in a few words, and where the spec says so."""
+    """Why a path is in a layer: where it came from, in a few words, and where the spec says so.
+
+    Of what `is_inside` a folder the source is that folder, where it has the same name. A folder whose attributes the
+    spec sets `is_declared`; what a package brings `is_packaged`.
+    """
 
     source: str
     position: Position
+    is_inside: bool = False
+    is_declared: bool = False
+    is_packaged: bool = False
+
+
+class Provenances(Mapping[str, Provenance]):
+    """By path. What comes from one folder has one value: of a hundred thousand files few have one of their own."""
+
+    def __init__(self, known: Mapping[str, Provenance]) -> None:
+        self._known = known
+
+    def __getitem__(self, path: str) -> Provenance:
+        found = self._known[path]
+        if not found.is_inside:
+            return found
+        name = path.rpartition("/")[2]
+        return found._replace(source=f"{found.source}/{name}" if found.source else name, is_inside=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
 
 class Doubt(NamedTuple):
@@ -72,7 +99,7 @@ class PlannedLayer:
         cls, entries: Iterable[Entry], provenance: Mapping[str, Provenance], *, name: str, created_by: str
     ) -> "PlannedLayer":
         """Raises LayerError for entries that cannot share a layer."""
-        made = Made(arrange(entries), provenance)
+        made = Made(arrange(entries), Provenances(provenance))
         return cls(name=name, created_by=created_by, make=lambda: made)
 
     @cached_property

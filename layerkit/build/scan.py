@@ -7,15 +7,17 @@ Of a source's attributes only the execute bit counts (SPEC, "Copy").
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Final
+
+import msgspec
 
 from layerkit.build.exclude import ExcludeRules
 from layerkit.build.filesystem import GLOB, compile_glob, join, simplify
 from layerkit.build.ignore import IgnoreRules, parse_dockerignore
-from layerkit.build.taken import Marks, Taken, directory_entry, folders_between
+from layerkit.build.taken import Marks, Taken, TakenFolder, directory_entry, folders_between
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, FileSource
@@ -25,40 +27,59 @@ from layerkit.spec.model import Content, Copy, Spec, Symlink
 DOCKERIGNORE: Final = ".dockerignore"
 
 
+# What is asked of each of a hundred thousand files is at hand: an attribute of a module or an enum takes as long as all
+# the rest.
+_FILE: Final = EntryType.FILE
+_KIND: Final = 0o170000
+_REGULAR: Final = stat.S_IFREG
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+_Row = tuple[str, int, int, int, int, int, int, str]
+"""A name, and all that counts of what has it: the mode, and of a file the device, inode, size, mtime and ctime, by
+which its source has an identity; of a link where it leads. Times are in nanoseconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """What a copy takes of one folder, or a file by itself.
 
-    What is at `path` on this machine goes to `destination` in the image, for which the copy makes `folders`: itself
-    where it has a `status`, and `entries` of it.
+    What is at `path` on this machine goes to `destination` in the image, for which the copy makes `folders`: `itself`,
+    where it is taken, and what the `rows` name of it.
     """
 
     path: str
     destination: str
     folders: tuple[str, ...] = ()
-    status: os.stat_result | None = None
-    entries: Sequence[os.DirEntry[str]] = ()
+    itself: _Row | None = None
+    rows: Sequence[_Row] = ()
+
+    @property
+    def digest(self) -> bytes:
+        """What tells it from all others, in whichever order its folder was read."""
+        parts = os.fsencode(self.path), self.destination, self.folders, self.itself, sorted(self.rows)
+        return hashlib.sha256(_ENCODER.encode(parts)).digest()
 
 
-class _Survey:
-    """What tells the parts of a copy from those of another time, in whichever order they are seen.
+@dataclass(slots=True)
+class Sight:
+    """What a copy takes, as one walk over the context has found it. To copy it uses it up, for it is as large as what
+    becomes of it.
 
-    `unmatched` are patterns that excluded none of what there is.
+    `unmatched` are patterns that excluded none of what there is; where parts `overlap`, two may have the same path.
     """
 
-    def __init__(self, *, has_times: bool) -> None:
-        self._has_times = has_times
-        self._seen: list[bytes] = []
-        self.unmatched: list[str] = []
-
-    def see(self, part: _Part) -> None:
-        row = _describe(part, has_times=self._has_times)
-        self._seen.append(hashlib.sha256(row.encode(errors="surrogateescape")).digest())
+    parts: list[_Part] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+    overlap: bool = False
 
     @property
     def digest(self) -> str:
-        unmatched = repr(sorted(self.unmatched)).encode()
-        return hashlib.sha256(b"".join((*sorted(self._seen), unmatched))).hexdigest()
+        """What tells it from what the copy took another time: paths, links and the numbers of files.
+
+        Raises UnicodeEncodeError for names that no image can have.
+        """
+        seen = sorted(part.digest for part in self.parts)
+        return hashlib.sha256(b"".join((*seen, repr(sorted(self.unmatched)).encode()))).hexdigest()
 
 
 class Context:
@@ -69,55 +90,58 @@ class Context:
         self._spec = spec
         self._step = -1 if backwards else 1
         self._root = os.path.realpath(spec.context)
+        self._inside = len(os.path.join(self._root, ""))
         self._ignored = self._read_dockerignore()
-        self.surveys: list[str] = []
-        """Of the copies until now: what `survey` gave of them, had it been asked at the time when they were taken."""
         self.warnings: list[str] = []
         """What the copies until now had to leave out, and what of them did nothing."""
 
-    def survey(self, copy: Copy) -> str:
-        """What tells all that this copy takes from what it took another time: the digest of paths, links and the
-        numbers of files. Nothing is read.
-
-        Raises what `copy` raises of what cannot be found, and OSError.
-        """
-        survey = _Survey(has_times=copy.keep_mtime)
-        for part in self._find(copy, survey.unmatched):
-            survey.see(part)
-        return survey.digest
-
-    def copy(self, copy: Copy, marks: Marks) -> list[Taken]:
-        """The entries of a copy, the folder that it makes included. Raises DocumentError at the copy's position."""
-        entries: dict[str, Taken] = {}
-        survey = _Survey(has_times=copy.keep_mtime)
-
-        def add(path: str, destination: str, status: os.stat_result) -> None:
-            entry = self._entry(path, destination, status, marks)
-            if entry is not None:
-                entries[entry.path] = Taken(entry, path[len(self._root) + 1 :] or ".")
-
+    def look(self, copy: Copy) -> Sight:
+        """What this copy takes; nothing is read. Raises DocumentError at the copy's position for what cannot be found
+        or looked at."""
+        sight = Sight()
         try:
-            for part in self._find(copy, survey.unmatched):
-                survey.see(part)
-                for folder in part.folders:
-                    entries.setdefault(folder, Taken(directory_entry(folder, marks), ""))
-                if part.status is not None:
-                    add(part.path, part.destination, part.status)
-                for found in part.entries:
-                    add(found.path, join(part.destination, found.name), found.stat(follow_symlinks=False))
-        except LayerError as error:
-            raise self._spec.problem(copy.position, str(error)) from error
+            sight.parts += self._find(copy, sight)
         except OSError as error:
             reason = f"cannot read {error.filename or copy.src}: {(error.strerror or str(error)).lower()}"
             raise self._spec.problem(copy.position, reason) from error
-        self.surveys.append(survey.digest)
-        self.warnings += [
-            f"{copy.position}: exclude: {shorten(pattern)} matches nothing" for pattern in survey.unmatched
-        ]
-        return list(entries.values())
+        return sight
 
-    def _find(self, copy: Copy, unmatched: list[str]) -> Iterator[_Part]:
-        """`unmatched` are the patterns in the end that excluded nothing."""
+    def copy(self, copy: Copy, marks: Marks, sight: Sight) -> Iterator[Taken | TakenFolder]:
+        """The entries of a copy, the folders that it makes included; no two have the same path. Raises DocumentError at
+        the copy's position."""
+        taken = self._take(sight, marks)
+        try:
+            yield from _flatten(taken) if sight.overlap else taken
+        except LayerError as error:
+            raise self._spec.problem(copy.position, str(error)) from error
+        self.warnings += [
+            f"{copy.position}: exclude: {shorten(pattern)} matches nothing" for pattern in sight.unmatched
+        ]
+
+    def _take(self, sight: Sight, marks: Marks) -> Iterator[Taken | TakenFolder]:
+        made: set[str] = set()
+        sight.parts.reverse()
+        while sight.parts:
+            part = sight.parts.pop()
+            origin = part.path[self._inside :]
+            for folder in part.folders:
+                if folder not in made and (part.itself is None or folder != part.destination):
+                    made.add(folder)
+                    yield Taken(directory_entry(folder, marks), "")
+            if part.itself is not None:
+                entry = self._entry(part.itself, part.path, part.destination, marks)
+                if entry is not None:
+                    made.add(entry.path)
+                    yield Taken(entry, origin or ".")
+            if part.rows:
+                folder, above = os.path.join(part.path, ""), os.path.join(part.destination, "")
+                found = [self._entry(row, folder + row[0], above + row[0], marks) for row in part.rows]
+                entries = [entry for entry in found if entry is not None]
+                made.update(entry.path for entry in entries if entry.source is None)
+                yield TakenFolder(part.destination, entries, origin)
+
+    def _find(self, copy: Copy, sight: Sight) -> Iterator[_Part]:
+        """The parts of `sight`, which has the rest once they have come to their end."""
         matches = self._match(copy)
         try:
             excludes = ExcludeRules(copy.exclude)
@@ -132,25 +156,26 @@ class Context:
                 f'end the destination with a slash: "{copy.dest}/"',
             )
         is_empty = True
+        sight.overlap = _overlap(matches)
         for match in matches:
-            status = os.stat(match.real)
-            is_folder = stat.S_ISDIR(status.st_mode)
+            itself = _row("", match.real, os.stat(match.real), has_times=copy.keep_mtime)
+            is_folder = stat.S_ISDIR(itself[1])
             name = match.below or ("" if is_folder else os.path.basename(match.relative))
             if name and excludes.is_excluded_on_the_way(name, is_folder=is_folder):
                 continue
             if is_folder:
-                for part in self._walk(match, destination, status, excludes):
+                for part in self._walk(match, destination, itself, excludes, has_times=copy.keep_mtime):
                     is_empty = False
                     yield part
                 continue
             is_empty = False
             if into:
-                yield _Part(match.real, join(destination, name), folders_between(destination, name), status)
+                yield _Part(match.real, join(destination, name), folders_between(destination, name), itself)
             else:
-                yield _Part(match.real, destination, status=status)
+                yield _Part(match.real, destination, itself=itself)
         if is_empty:
             raise self._spec.problem(copy.position, f"everything that {copy.src} matches is excluded")
-        unmatched += excludes.unmatched
+        sight.unmatched += excludes.unmatched
 
     def _match(self, copy: Copy) -> "list[_Match]":
         if os.path.isabs(copy.src) or ".." in copy.src.split("/"):
@@ -232,13 +257,13 @@ class Context:
                     yield from self._glob(path, rest)
 
     def _walk(
-        self, match: "_Match", destination: str, status: os.stat_result, excludes: ExcludeRules
+        self, match: "_Match", destination: str, itself: _Row, excludes: ExcludeRules, *, has_times: bool
     ) -> Iterator[_Part]:
         """A folder and all below it that is not left out. Links in it are taken as links."""
         is_ignored = self._ignored.is_ignored(match.inside)
         if not is_ignored:
             target = join(destination, match.below)
-            yield _Part(match.real, target, folders_between(destination, match.below), status)
+            yield _Part(match.real, target, folders_between(destination, match.below), itself)
         takes_all = not excludes and not self._ignored
         waiting = [("", match.real, is_ignored)]
         while waiting:
@@ -269,36 +294,40 @@ class Context:
                 within = join(match.below, below)
                 # An ignored folder is made for the sake of what is in it alone.
                 folders = folders_between(destination, join(within, taken[0].name)) if is_ignored else ()
-                yield _Part(folder, join(destination, within), folders, entries=taken)
+                rows = [
+                    _row(entry.name, entry.path, entry.stat(follow_symlinks=False), has_times=has_times)
+                    for entry in taken
+                ]
+                yield _Part(folder, join(destination, within), folders, rows=rows)
 
-    def _entry(self, path: str, destination: str, status: os.stat_result, marks: Marks) -> Entry | None:
-        mode = status.st_mode
-        mtime = marks.time(status.st_mtime_ns // 10**9)
-        if stat.S_ISDIR(mode):
-            return directory_entry(destination, marks, mtime=mtime) if destination else None
-        if stat.S_ISREG(mode):
+    def _entry(self, row: _Row, path: str, destination: str, marks: Marks) -> Entry | None:
+        _, mode, device, inode, size, mtime_ns, ctime_ns, link = row
+        mtime = 0 if marks.newest is None else marks.time(mtime_ns // 10**9)
+        kind = mode & _KIND
+        if kind == _REGULAR:
             usual = 0o755 if mode & 0o111 else 0o644
             return Entry(
                 path=destination,
-                type=EntryType.FILE,
+                type=_FILE,
                 mode=usual if marks.mode is None else marks.mode,
                 uid=marks.uid,
                 gid=marks.gid,
                 mtime=mtime,
                 xattrs=marks.xattrs,
-                source=FileSource.seen(path, status),
+                source=FileSource(
+                    path=path, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns, device=device, inode=inode
+                ),
             )
+        if kind == stat.S_IFDIR:
+            return directory_entry(destination, marks, mtime=mtime) if destination else None
         uid, gid = marks.uid, marks.gid
-        if stat.S_ISLNK(mode):
-            target = os.readlink(path)
-            return Entry(
-                path=destination, type=EntryType.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target
-            )
-        if stat.S_ISFIFO(mode):
+        if kind == stat.S_IFLNK:
+            return Entry(path=destination, type=EntryType.SYMLINK, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=link)
+        if kind == stat.S_IFIFO:
             permissions = 0o644 if marks.mode is None else marks.mode
             return Entry(path=destination, type=EntryType.FIFO, mode=permissions, uid=uid, gid=gid, mtime=mtime)
-        kind = "socket" if stat.S_ISSOCK(mode) else "device"
-        self.warnings.append(f"{path} is a {kind}, and is left out")
+        what = "socket" if kind == stat.S_IFSOCK else "device"
+        self.warnings.append(f"{path} is a {what}, and is left out")
         return None
 
     def _read_dockerignore(self) -> IgnoreRules:
@@ -372,26 +401,31 @@ def _is_plain_folder(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
-def _describe(part: _Part, *, has_times: bool) -> str:
-    """What tells a part from another one: of a file the numbers by which its source has an identity."""
-    itself = _describe_found(part.path, part.status, has_times=has_times) if part.status is not None else ""
-    rows = []
-    for entry in part.entries:
-        if has_times or not entry.is_dir(follow_symlinks=False):
-            row = _describe_found(entry.path, entry.stat(follow_symlinks=False), has_times=has_times)
-        else:
-            row = "/"
-        # No name and no link has a NUL.
-        rows.append(f"{entry.name}\0{row}\0")
-    rows.sort()
-    return f"{(part.path, part.destination, part.folders)!r}\0{itself}\0{''.join(rows)}\0"
-
-
-def _describe_found(path: str, status: os.stat_result, *, has_times: bool) -> str:
+def _row(name: str, path: str, status: os.stat_result, *, has_times: bool) -> _Row:
     mode = status.st_mode
-    if stat.S_ISREG(mode):
-        return f"{mode:o} {status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-    time = status.st_mtime_ns if has_times else ""
-    if stat.S_ISDIR(mode):
-        return f"/{time}"
-    return f"{mode:o} {time} {os.readlink(path) if stat.S_ISLNK(mode) else ''}"
+    kind = mode & _KIND
+    if kind == _REGULAR:
+        size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return name, mode, status.st_dev, status.st_ino, size, mtime, ctime, ""
+    link = os.readlink(path) if kind == stat.S_IFLNK else ""
+    return name, kind, 0, 0, 0, status.st_mtime_ns if has_times else 0, 0, link
+
+
+def _overlap(matches: "Sequence[_Match]") -> bool:
+    """Whether one is below another."""
+    found = {match.relative for match in matches}
+    return len(matches) > 1 and any(
+        str(above) in found for match in matches for above in PurePosixPath(match.relative).parents
+    )
+
+
+def _flatten(taken: Iterable[Taken | TakenFolder]) -> Iterator[Taken]:
+    """One entry of each path, the last of it, though a folder that is there for what is in it gives way to others."""
+    found: dict[str, Taken] = {}
+    for some in taken:
+        for one in (some,) if isinstance(some, Taken) else some.apart():
+            if one.origin:
+                found[one.entry.path] = one
+            else:
+                found.setdefault(one.entry.path, one)
+    yield from found.values()

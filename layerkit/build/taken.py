@@ -1,5 +1,6 @@
 """Taken: an entry of a layer, where it came from, and the attributes that a spec gives to what it copies. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,11 +28,27 @@ class Marks:
 
 
 class Taken(NamedTuple):
-    """`origin` says in a few words where the entry is from; `identity` tells its content from all other."""
+    """`origin` says in a few words where the entry is from, nothing of a folder that is there for the sake of what is
+    in it; `identity` tells its content from all other."""
 
     entry: Entry
     origin: str
     identity: tuple[str, int] | None = None
+
+
+class TakenFolder(NamedTuple):
+    """The entries of one folder, the image's `path` ("" for its root), each of which has its name there from `origin`,
+    a folder of the context."""
+
+    path: str
+    entries: list[Entry]
+    origin: str
+
+    def apart(self) -> Iterator[Taken]:
+        """Each entry by itself."""
+        for entry in self.entries:
+            name = entry.path.rpartition("/")[2]
+            yield Taken(entry, f"{self.origin}/{name}" if self.origin else name)
 
 
 def directory_entry(path: str, marks: Marks, *, mtime: int = 0) -> Entry:

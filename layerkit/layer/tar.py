@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
+import msgspec
+
 from layerkit.layer.entry import ROOT, Entry, EntryType
 
 BLOCK_SIZE: Final = 1024 * 1024
 """The most bytes of tar in one block; also the size of a file before which a block ends."""
 
+_ENCODER: Final = msgspec.msgpack.Encoder()
 _RECORD: Final = 512
 TRAILER: Final = bytes(2 * _RECORD)
 """What a tar ends with."""
@@ -81,17 +84,15 @@ class Stretch:
     @cached_property
     def key(self) -> bytes | None:
         """What tells its blocks from all others: None where the content of an entry cannot be told without reading."""
-        rows: list[tuple[object, ...]] = [(self.is_last,)]
+        rows: list[object] = [self.is_last]
         for entry in self.entries:
             identity = None
             if entry.source is not None and (identity := entry.source.identity) is None:
                 return None
-            xattrs = sorted(entry.xattrs)
-            kind = entry.type.value
-            fields = (entry.path, kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device)
-            rows.append((*fields, xattrs, identity))
-        # The repr of tuples of texts and numbers is the same for the same, and another one for another.
-        return hashlib.sha256(repr(rows).encode(errors="surrogatepass")).digest()
+            fields = entry.path, entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.link, entry.device
+            rows.append((*fields, sorted(entry.xattrs) if entry.xattrs else (), identity))
+        # One value has one encoding, and two have two.
+        return hashlib.sha256(_ENCODER.encode(rows)).digest()
 
 
 def iter_stretches(entries: Iterable[Entry]) -> Iterator[Stretch]:

@@ -71,6 +71,10 @@ class Place:
         node = self._node.children.get(name)
         return node.entry if node is not None else None
 
+    @property
+    def is_empty(self) -> bool:
+        return self._node is None or not self._node.children
+
 
 class FileTree:
     """The file system that layers make, the lowest first.

@@ -66,6 +66,54 @@ def attributes(entry: Entry) -> dict[str, Any]:
     return {"mode": entry.mode, "uid": entry.uid, "gid": entry.gid, "mtime": entry.mtime, "xattrs": entry.xattrs}
 
 
+class TestFolders:
+    """What is put where nothing is goes there a folder at a time, all else one by one: with the same result."""
+
+    @pytest.mark.parametrize(
+        "copies",
+        [
+            "./tree:/srv/",
+            "./tree:/srv/, ./tree/sub:/srv/sub/, ./file:/srv/sub/file",
+            "./tree:/srv/, {src: 'tree/**/file', dest: /srv/, owner: '7'}",
+            "{src: tree, dest: /srv/, owner: '5:6', mtime: source, mode: '0666'}, ./tree:/srv/other/",
+            "{src: '[tf]*', dest: /srv/}",
+        ],
+    )
+    def test_the_ways_are_one(self, plan: Plan, context: Path, copies: str) -> None:
+        (context / "tree/sub/link").symlink_to("file")
+        (context / "tree/sub/.hidden").mkdir()
+        (context / "tree/sub/.hidden/file").write_text("hidden")
+        layer = f"copy: [{copies}]"
+        paths = ("srv", "srv/sub", "srv/sub/.hidden", "srv/other", "srv/other/sub", "srv/tree", "srv/tree/sub")
+        first = plan(layer)
+        folders = [folder(path) for path in paths if path in entries(first)]
+        assert folders
+        beside = [file(f"{path}/beside", b"") for path in paths if path in entries(first)]
+        # These have no attribute that a copy would not give them.
+        second = plan(layer, base=[index(*folders, *beside)])
+        of_spec = {path for path in entries(first) if entries(first)[path].type is not EntryType.DIRECTORY}
+        assert {path: entries(first)[path] for path in of_spec} == {path: entries(second)[path] for path in of_spec}
+        assert set(entries(first)) == set(entries(second))
+        assert first.layers[0].provenance == second.layers[0].provenance
+        assert first.warnings == second.warnings
+
+    def test_of_sources_within_each_other_the_more_precise_one_wins(self, plan: Plan, context: Path) -> None:
+        (context / "b/b").mkdir(parents=True)
+        (context / "c").mkdir()
+        (context / "c/file").write_text("c")
+        (context / "b/b/b").symlink_to("../../c")
+        found = plan("copy: [{src: '**/b', dest: /srv/}]")
+        assert {path: entry.type.value for path, entry in entries(found).items()} == {
+            "srv": "directory",
+            "srv/b": "directory",
+            "srv/b/b": "directory",
+            "srv/b/b/b": "directory",
+            "srv/b/b/b/file": "file",
+        }
+        assert found.layers[0].provenance["srv/b/b/b/file"].source == "c/file"
+        assert not found.warnings
+
+
 class TestParents:
     """LAYERS, item 12: "every parent directory explicitly with the attributes it already has in the base"."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from layerkit.build.accounts import Accounts
 from layerkit.build.scan import Context
-from layerkit.build.taken import Marks
+from layerkit.build.taken import Marks, Taken
 from layerkit.document.problem import DocumentError
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.spec.model import Copy, Spec
@@ -34,6 +34,11 @@ def marks_of(copy: Copy) -> Marks:
     return Marks(uid=uid, gid=gid, mode=attributes.mode, dir_mode=attributes.dir_mode)
 
 
+def entries_of(context: Context, copy: Copy, marks: Marks) -> list[Entry]:
+    taken = context.copy(copy, marks, context.look(copy))
+    return [one.entry for some in taken for one in ((some,) if isinstance(some, Taken) else some.apart())]
+
+
 @pytest.fixture
 def take(load: Callable[..., Spec], scanned: list[str]) -> Take:
     """The entries of one copy, by their paths in the image."""
@@ -44,7 +49,7 @@ def take(load: Callable[..., Spec], scanned: list[str]) -> Take:
         copy = spec.layers[0].copies[0]
         assert isinstance(copy, Copy)
         context = Context(spec)
-        entries = [taken.entry for taken in context.copy(copy, marks_of(copy))]
+        entries = entries_of(context, copy, marks_of(copy))
         scanned[:] = context.warnings
         found = {entry.path: entry for entry in entries}
         assert len(found) == len(entries)
@@ -308,7 +313,7 @@ class TestLinks:
         spec = load("from: scratch\nlayers: [{copy: [./here:/x]}]\n")
         copy = spec.layers[0].copies[0]
         assert isinstance(copy, Copy)
-        assert {taken.entry.path for taken in Context(spec).copy(copy, Marks())} == {"x", "x/file"}
+        assert {entry.path for entry in entries_of(Context(spec), copy, Marks())} == {"x", "x/file"}
 
     @pytest.mark.parametrize("src", ["file", "folder", "folder/secret", "through/folder/secret", "f*", "folder/*"])
     def test_a_source_that_leads_out_of_the_context_is_refused(self, refuse: Refuse, context: Path, src: str) -> None:
