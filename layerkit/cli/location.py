@@ -6,10 +6,11 @@ here, as `store:REF` is the local store's.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from layerkit.cli.environment import Access, host_platform, open_registry, open_store
 from layerkit.content.layout import Layout
@@ -206,7 +207,7 @@ def named(name: Reference | None, tag: Tag | None) -> Reference | None:
     """The name for an image that has `name` and is to have this tag."""
     if name is None:
         return None
-    return replace(name, tag=tag or name.tag or DEFAULT_TAG, digest=None)
+    return msgspec.structs.replace(name, tag=tag or name.tag or DEFAULT_TAG, digest=None)
 
 
 def _name_of(repository: ListedRepository, target: Tag | Digest) -> Reference | None:

@@ -1,9 +1,9 @@
 """`layerkit pull`."""
 
 import asyncio
-from dataclasses import replace
 
 import click
+import msgspec
 
 from layerkit.cli.environment import Access, PlatformType, ReferenceType, access_options
 from layerkit.cli.location import Transfer, open_source, write_to_store
@@ -42,7 +42,7 @@ async def _pull(
     output.note(f"pulling {reference}")
     async with open_source(reference, access, platform=platform) as source:
         # By its digest it has no tag here either.
-        where = replace(reference, tag=None) if reference.digest else reference
+        where = msgspec.structs.replace(reference, tag=None) if reference.digest else reference
         await write_to_store(source, where, Transfer(access=access, progress=log, referrers=referrers))
     output.note(f"pulled {reference}: {log.summary()}")
     return source.manifest

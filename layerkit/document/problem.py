@@ -1,14 +1,14 @@
 """Problems: what is wrong in a file, where it stands, and how to mend it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _WIDTH: Final = 120
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, order=True):
     """Where a value begins. `line` and `column` count from 1 in characters; line 0 is the file as a whole."""
 
     file: str
@@ -19,8 +19,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, order=True):
     """One thing that is wrong. `source` is the line where it stands, `hint` how to mend it, where that is known."""
 
     position: Position
@@ -86,8 +85,7 @@ class InvalidValue(ValueError):
         super().__init__(message)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """The lines of a file, to quote from."""
 
     file: str

@@ -1,8 +1,9 @@
 """A document: the values of a file, and where each of them stands."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self, TypeAlias
+
+import msgspec
 
 from layerkit.document.problem import Position, Problem, Source
 from layerkit.oci.digest import shorten
@@ -32,8 +33,7 @@ class Entry(NamedTuple):
     node: "Node"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A value and where it begins. `size` counts the values within it, `height` how deep they are nested.
 
     An alias is the same node once more, so walking a tree costs what it counts for, not what was typed.
@@ -41,13 +41,13 @@ class Node:
 
     position: Position
     content: "Scalar | list[Node] | dict[str, Entry] | None"
-    size: int = field(init=False)
-    height: int = field(init=False)
+    size: int = 0
+    height: int = 0
 
     def __post_init__(self) -> None:
         children = self.children()
-        object.__setattr__(self, "size", 1 + sum(child.size for child in children))
-        object.__setattr__(self, "height", 1 + max((child.height for child in children), default=0))
+        msgspec.structs.force_setattr(self, "size", 1 + sum(child.size for child in children))
+        msgspec.structs.force_setattr(self, "height", 1 + max((child.height for child in children), default=0))
 
     def children(self) -> "list[Node]":
         if isinstance(self.content, dict):
@@ -88,12 +88,11 @@ class Node:
                 return self
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """The values of one file: dict, list, Scalar and None."""
 
     source: Source
-    root: Node = field(repr=False)
+    root: Node
 
     @property
     def file(self) -> str:
@@ -135,7 +134,7 @@ class Document:
 
     def map_scalars(self, change: Callable[[KeyPath, Scalar], Scalar]) -> "Document":
         """The same document, positions included, with every scalar that is a value (keys are not) changed."""
-        return replace(self, root=self.root.map_scalars(change, ()))
+        return msgspec.structs.replace(self, root=self.root.map_scalars(change, ()))
 
 
 def describe(value: object) -> str:

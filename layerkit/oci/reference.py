@@ -5,8 +5,9 @@ grammar and normalisation (docker.io, library/) docker, containerd and podman sh
 """
 
 import re
-from dataclasses import dataclass, replace
 from typing import Final, NewType
+
+import msgspec
 
 from layerkit.oci.digest import Digest, shorten
 from layerkit.oci.errors import NameInvalid, OCIError, TagInvalid
@@ -56,8 +57,7 @@ def parse_tag_or_digest(text: str) -> Tag | Digest:
     return Digest(text) if ":" in text else parse_tag(text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
     """`domain` is the registry's name with its port, `path` the repository within it.
 
     Where both a tag and a digest are given the digest decides.
@@ -96,11 +96,11 @@ class Reference:
 
     def with_default_tag(self) -> "Reference":
         """With `latest` where it names neither a tag nor a digest."""
-        return self if self.tag or self.digest else replace(self, tag=DEFAULT_TAG)
+        return self if self.tag or self.digest else msgspec.structs.replace(self, tag=DEFAULT_TAG)
 
     def at(self, digest: Digest) -> "Reference":
         """The same repository at `digest`, without a tag."""
-        return replace(self, tag=None, digest=digest)
+        return msgspec.structs.replace(self, tag=None, digest=digest)
 
 
 def parse_reference(text: str) -> Reference:

@@ -1,9 +1,11 @@
 """Assembly: a parsed file to its images, with the variables in place for each of their platforms."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from layerkit.document.problem import DocumentError, InvalidValue, Problem
 from layerkit.document.tree import Document, Node
@@ -122,7 +124,7 @@ def _without_vars(document: Document) -> Document:
     if not isinstance(root.content, dict) or "vars" not in root.content:
         return document
     entries = {key: entry for key, entry in root.content.items() if key != "vars"}
-    return replace(document, root=Node(root.position, entries))
+    return msgspec.structs.replace(document, root=Node(root.position, entries))
 
 
 def _read_platforms(
@@ -132,7 +134,7 @@ def _read_platforms(
     found = document.root.child("platforms")
     if found is None:
         return (), []
-    alone = replace(document, root=Node(document.root.position, {"platforms": found}))
+    alone = msgspec.structs.replace(document, root=Node(document.root.position, {"platforms": found}))
     try:
         values = substitute(alone, variables).get(("platforms",))
         platforms = [parse_platform_text(value) for value in values] if isinstance(values, list) else []

@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
+
 from layerkit.document.problem import DocumentError, InvalidValue, Position, Problem
 from layerkit.document.tree import Document, KeyPath
 from layerkit.document.validate import validate
@@ -134,7 +136,7 @@ class _Converter:
                     )
                 return ImageBase(RepositoryName(name))
             case LayoutBase() | ArchiveBase() | RootfsBase():
-                return replace(base, path=self._around.context / base.path)
+                return msgspec.structs.replace(base, path=self._around.context / base.path)
             case _:
                 return base
 
@@ -262,7 +264,7 @@ class _Converter:
             groups=None if python.groups is None else tuple(dict.fromkeys(python.groups)),
             project=python.project,
             compile=python.compile != "none",
-            attributes=replace(inherited.attributes(), mode=None),
+            attributes=msgspec.structs.replace(inherited.attributes(), mode=None),
             position=self._document.locate(path),
         )
 
@@ -306,7 +308,9 @@ class _Converter:
                 line = directories[found.path].position.line
                 self._report(position, f"directory {found.path} stands on line {line} already", "remove one of them")
             directories[found.path] = Directory(
-                path=found.path, attributes=replace(attributes, mode=None, dir_mode=dir_mode), position=position
+                path=found.path,
+                attributes=msgspec.structs.replace(attributes, mode=None, dir_mode=dir_mode),
+                position=position,
             )
         return tuple(directories.values())
 

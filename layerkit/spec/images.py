@@ -1,9 +1,10 @@
 """Images of a file: one at its top, or several under `images:` with `defaults:` merged into each (SPEC, rule 9)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from layerkit.document.problem import DocumentError, InvalidValue, Position, Problem
 from layerkit.document.tree import Document, Entry, Node, describe
@@ -31,7 +32,9 @@ def split_images(document: Document) -> tuple[dict[RepositoryName, Document], li
     """A document for each image under `images:`, in their order, and what is wrong around them."""
     top = _Top(document)
     defaults = top.defaults()
-    images = {name: replace(document, root=_image(entry, defaults)) for name, entry in top.images().items()}
+    images = {
+        name: msgspec.structs.replace(document, root=_image(entry, defaults)) for name, entry in top.images().items()
+    }
     return images, top.problems
 
 

@@ -6,26 +6,24 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 from layerkit.document.problem import DocumentError, Position, Problem
 from layerkit.document.tree import Document
-from layerkit.document.validate import closest
 from layerkit.oci.digest import Digest, shorten
 from layerkit.oci.platform import Platform
 from layerkit.oci.reference import Reference, RepositoryName, Tag
 
 
-@dataclass(frozen=True, slots=True)
-class Scratch:
+class Scratch(msgspec.Struct, frozen=True):
     """No base: the image begins empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryBase:
+class RegistryBase(msgspec.Struct, frozen=True):
     reference: Reference
 
 
-@dataclass(frozen=True, slots=True)
-class LayoutBase:
+class LayoutBase(msgspec.Struct, frozen=True):
     """An OCI image layout in a folder. Without a reference it must hold one image."""
 
     path: Path
@@ -37,8 +35,7 @@ class ArchiveFormat(StrEnum):
     DOCKER = "docker-archive"
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveBase:
+class ArchiveBase(msgspec.Struct, frozen=True):
     """A tar of images. Without a reference it must hold one.
 
     `reference` is a checked tag or digest in an OCI archive, and a checked name as typed in a docker archive.
@@ -49,22 +46,19 @@ class ArchiveBase:
     reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RootfsBase:
+class RootfsBase(msgspec.Struct, frozen=True):
     """A root file system in a tar, as it is or compressed with gzip, xz or zstd. It has no config."""
 
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class StoreBase:
+class StoreBase(msgspec.Struct, frozen=True):
     """An image of the local store, which `from:` never takes without being told."""
 
     reference: Reference
 
 
-@dataclass(frozen=True, slots=True)
-class ImageBase:
+class ImageBase(msgspec.Struct, frozen=True):
     """Another image of the same file, for the same platform."""
 
     name: RepositoryName
@@ -81,8 +75,7 @@ class CompressionKind(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Compression:
+class Compression(msgspec.Struct, frozen=True):
     """How new layers are stored. `level` None leaves it to the codec."""
 
     kind: CompressionKind = CompressionKind.GZIP
@@ -92,8 +85,7 @@ class Compression:
         return self.kind if self.level is None else f"{self.kind}:{self.level}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True, kw_only=True):
     """Of what is copied, inherited spec -> layer -> copy.
 
     A name is one of `users:` or of the base's /etc/passwd and /etc/group. The group None is that of the user: a name's
@@ -107,8 +99,7 @@ class Attributes:
     dir_mode: int = 0o755
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
     """Files of the context, or of another image. `src` is a path or a glob as typed; `position` is where it stands.
 
     In another image, `origin`, `src` is absolute and normalised. `dest` is absolute and normalised; a `/` at its end
@@ -126,8 +117,7 @@ class Copy:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, kw_only=True):
     """A file whose content stands in the spec. `dest` is absolute, normalised and names the file."""
 
     content: str
@@ -136,8 +126,7 @@ class Content:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
     """A file from the web. `dest` is absolute and normalised, and names the file.
 
     With `extract` the file is an archive, and `dest` ends in the `/` of the directory that gets what is in it, less
@@ -153,8 +142,7 @@ class Fetch:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directory:
+class Directory(msgspec.Struct, frozen=True, kw_only=True):
     """`path` is absolute and normalised, without a `/` at its end. Its mode is `attributes.dir_mode`."""
 
     path: str
@@ -162,8 +150,7 @@ class Directory:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Symlink:
+class Symlink(msgspec.Struct, frozen=True, kw_only=True):
     """`path` is absolute and normalised, `target` as typed."""
 
     path: str
@@ -172,16 +159,14 @@ class Symlink:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True, kw_only=True):
     """What layers below have at `path`, a path or a glob: absolute and normalised, without a `/` at its end."""
 
     path: str
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
+class Mirror(msgspec.Struct, frozen=True, kw_only=True):
     """An archive of Debian packages by its URL, without a `/` at its end, and one suite of it.
 
     No components mean `main`. `keyring` is a file of OpenPGP certificates, None for what the machine's apt trusts.
@@ -193,8 +178,7 @@ class Mirror:
     keyring: Path | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Apt:
+class Apt(msgspec.Struct, frozen=True, kw_only=True):
     """Debian packages: `NAME` or `NAME=VERSION` each. `suite` "" is that of the base.
 
     Without `mirrors` they come from the dated archive where there is a `snapshot`, else from where the machine's apt
@@ -212,8 +196,7 @@ class Apt:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Python:
+class Python(msgspec.Struct, frozen=True, kw_only=True):
     """An environment of Python wheels in the folder `into`: those of `requirements` or of a `lock`, of which one is "".
 
     Both, and the `project` that is installed too ("" for none), are paths in the context. `version` "" is that of the
@@ -239,8 +222,7 @@ class Python:
         return self.requirements or self.lock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """One content-addressed unit. A layer without a name has its number: `layer-2` is the second."""
 
     name: str
@@ -254,8 +236,7 @@ class Layer:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(msgspec.Struct, frozen=True, kw_only=True):
     """A line of /etc/passwd and one of /etc/group. `group` is the name of `gid`; `groups` are further ones, by name."""
 
     name: str
@@ -268,8 +249,7 @@ class User:
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Healthcheck:
+class Healthcheck(msgspec.Struct, frozen=True, kw_only=True):
     """Durations are in nanoseconds, as in Docker's config; None leaves the runtime's default."""
 
     test: tuple[str, ...]
@@ -280,8 +260,7 @@ class Healthcheck:
     retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What is set of the image config. None and empty maps leave the base's; an empty tuple clears it.
 
     `env` and `labels` merge with the base's. `expose` is normalised: `8000/tcp`.
@@ -350,8 +329,7 @@ class Spec:
         return DocumentError([self.document.problem(position, message, hint)])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSpec:
+class ImageSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One image: a Spec for each platform, in the order of the file."""
 
     name: RepositoryName
@@ -395,6 +373,8 @@ class SpecFile:
         return tuple(selected.values())
 
     def _unknown(self, name: str) -> Problem:
+        from layerkit.document.validate import closest  # noqa: PLC0415 - only a mistake needs it
+
         known = [image.name for image in self.images]
         meant = closest(name, known)
         hint = f"did you mean `{meant}`?" if meant else f"known: {', '.join(known)}"

@@ -122,7 +122,9 @@ class PartShape(OwnedShape):
     """Annotations of the manifest, and of the index."""
     timestamp: Annotated[int | Literal["git"], numbered(text.parse_timestamp)] = 0
     """The `created` of the image: `epoch` (default), `git` for the time of the commit, or seconds since 1970."""
-    compression: Annotated[Compression, parsed(text.parse_compression, _COMPRESSION)] = Compression()
+    compression: Annotated[Compression, parsed(text.parse_compression, _COMPRESSION)] = Field(
+        default_factory=Compression
+    )
     """How to compress the new layers: `gzip` (default), `gzip:1` to `gzip:9`, `gzip:fast` (its bytes depend on the
     CPU), `zstd`, `zstd:1` to `zstd:19`, `estargz`, `estargz:1` to `estargz:9` or `none`."""
 

@@ -1,9 +1,9 @@
 """The rules of SPEC.md, one by one, on specs that are right; `test_errors` has those that are wrong."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from layerkit.oci.digest import Digest
@@ -253,7 +253,7 @@ def test_a_base_is_nothing_or_in_a_registry_a_layout_an_archive_or_the_store(
     """SPEC, "`from:`": "An image of this file, else a registry; the local store only as `store:REF`"."""
     found = load(f'from: "{text}"').base
     if isinstance(base, LayoutBase | ArchiveBase | RootfsBase):
-        base = replace(base, path=folder / base.path)
+        base = msgspec.structs.replace(base, path=folder / base.path)
     assert found == base
 
 
@@ -289,7 +289,7 @@ layers:
             dest="/opt/b/",
             extract=True,
             strip=2,
-            attributes=replace(mine, user=0),
+            attributes=msgspec.structs.replace(mine, user=0),
             position=spec.locate("layers", 0, "fetch", 1, "url"),
         ),
         Fetch(
