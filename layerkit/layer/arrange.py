@@ -3,6 +3,7 @@
 Source: LAYERS, items 10-12, 15 and 26; image-spec, layer.md ("duplicate entries", "whiteouts").
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -33,44 +34,59 @@ def arrange(entries: Iterable[Entry]) -> Arranged:
     """
     if isinstance(entries, Arranged):
         return entries
-    layer: dict[str, Entry] = {}
-    for entry in entries:
-        if entry.path in layer:
-            raise LayerError(f"{shorten(entry.path)} is twice in one layer: keep one of the two")
-        layer[entry.path] = entry
+    given = tuple(entries)
+    layer = {entry.path: entry for entry in given}
+    if len(layer) < len(given):
+        raise _twice(given)
+    kinds = {entry.type for entry in given}
     _add_parents(layer)
-    _check_whiteouts(layer)
-    _order_links(layer)
-    return Arranged(sorted(layer.values(), key=_rank))
+    if EntryType.WHITEOUT in kinds:
+        _check_whiteouts(layer)
+    if EntryType.HARDLINK in kinds:
+        _order_links(layer)
+    return Arranged(sorted(layer.values(), key=_rank if EntryType.WHITEOUT in kinds else _rank_of_path))
 
 
-def _rank(entry: Entry) -> bytes:
+def _twice(entries: Iterable[Entry]) -> LayerError:
+    path = next(path for path, count in Counter(entry.path for entry in entries).items() if count > 1)
+    return LayerError(f"{shorten(path)} is twice in one layer: keep one of the two")
+
+
+def _rank(entry: Entry) -> str:
+    rank = _rank_of_path(entry)
+    if entry.type is not EntryType.WHITEOUT:
+        return rank
+    above, slash, name = rank.rpartition("\0")
+    return f"{above}{slash}\0{name}"
+
+
+def _rank_of_path(entry: Entry) -> str:
     # No name holds a NUL or is empty: `a`, `a/b`, `a-b` is the order of `a`, `a\0b`, `a-b`, and a whiteout's
-    # `a\0\0.wh.b` comes before all other children of `a`.
+    # `a\0\0.wh.b` comes before all other children of `a`. Texts have the order of their bytes in UTF-8.
     path = entry.path
-    if path == ROOT:
-        return b""
-    if entry.type is EntryType.WHITEOUT:
-        parent, slash, name = path.rpartition("/")
-        path = f"{parent}{slash}\0{name}"
-    return path.encode().replace(b"/", b"\0")
+    return path.replace("/", "\0") if path != ROOT else ""
 
 
 def _add_parents(layer: dict[str, Entry]) -> None:
-    for path in tuple(layer):
-        parent = path.rpartition("/")[0]
-        while parent:
-            known = layer.get(parent)
+    for parent in dict.fromkeys([path.rpartition("/")[0] for path in layer]):
+        path = parent
+        while path:
+            known = layer.get(path)
             if known is None:
-                layer[parent] = Entry(path=parent, type=EntryType.DIRECTORY, mode=0o755)
+                layer[path] = Entry(path=path, type=EntryType.DIRECTORY, mode=0o755)
             elif known.type is EntryType.DIRECTORY:
                 break
             else:
-                raise LayerError(
-                    f"{shorten(path)} is below {shorten(parent)}, which is a {known.type}: "
-                    "make that a directory, or copy to where it leads"
-                )
-            parent = parent.rpartition("/")[0]
+                raise _below_no_directory(path, known, layer)
+            path = path.rpartition("/")[0]
+
+
+def _below_no_directory(parent: str, known: Entry, layer: Iterable[str]) -> LayerError:
+    path = next(path for path in layer if path.startswith(f"{parent}/"))
+    return LayerError(
+        f"{shorten(path)} is below {shorten(parent)}, which is a {known.type}: "
+        "make that a directory, or copy to where it leads"
+    )
 
 
 def _check_whiteouts(layer: dict[str, Entry]) -> None:

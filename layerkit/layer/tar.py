@@ -110,24 +110,24 @@ def tar_size(entries: Iterable[Entry]) -> int:
     """How many bytes the tar of these entries will have."""
     total = len(TRAILER)
     for entry in entries:
-        size = entry.size
+        source = entry.source
+        size = 0 if source is None else source.size
         total += _header_size(entry, size) + size + -size % _RECORD
     return total
 
 
 def _header_size(entry: Entry, size: int) -> int:
     path, link = entry.path, entry.link
+    # Nearly all have no PAX header: not worth a header of which nothing but the size is wanted.
     if (
-        len(path) < _MAX_FIELD >= len(link)
-        and path.isascii()
-        and link.isascii()
-        and not entry.xattrs
-        and entry.uid <= _MAX_OCTAL_ID >= entry.gid
-        and size <= _MAX_OCTAL_SIZE
+        (link and (len(link) > _MAX_FIELD or not link.isascii()))
+        or size > _MAX_OCTAL_SIZE
+        or entry.xattrs
+        or (entry.uid | entry.gid) > _MAX_OCTAL_ID
+        or ((len(path) >= _MAX_FIELD or not path.isascii()) and _place(encode_name(entry)) is None)
     ):
-        # Nearly all of them: not worth a header of which nothing but the size is wanted.
-        return _RECORD
-    return len(encode_header(entry))
+        return len(encode_header(entry))
+    return _RECORD
 
 
 def _begins_block(entry: Entry) -> bool:
