@@ -14,7 +14,8 @@ from layerkit.build.planned import PlannedLayer
 from layerkit.build.recipes import LayerRecord, LayerRecords, is_racy, recipe_of
 from layerkit.build.stretches import StretchRecords, place_of
 from layerkit.content.layout import Layout
-from layerkit.layer.compress import Codec, Compression, Content, find_codec
+from layerkit.layer.blocks import Content
+from layerkit.layer.compress import Codec, Compression, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
 from layerkit.layer.reuse import DamagedLayer, EarlierLayer

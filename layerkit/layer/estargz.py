@@ -16,9 +16,11 @@ from typing import Final
 import msgspec
 
 from layerkit.layer.arrange import arrange
-from layerkit.layer.compress import Content, map_in_order, pack_member
+from layerkit.layer.blocks import Content
+from layerkit.layer.deflate import pack_member
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.errors import LayerError
+from layerkit.layer.pipeline import map_in_order
 from layerkit.layer.source import BytesSource
 from layerkit.layer.tar import BLOCK_SIZE, TRAILER, encode_header, encode_name, padding
 

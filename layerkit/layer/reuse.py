@@ -14,15 +14,11 @@ from typing import BinaryIO
 import msgspec
 
 from layerkit.layer.arrange import Arranged
-from layerkit.layer.compress import (
-    GZIP_HEADER,
-    Content,
-    PackedBlock,
-    map_in_order,
-    unpack_block,
-)
+from layerkit.layer.blocks import BlockFormat, Content, PackedBlock
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
+from layerkit.layer.pipeline import map_in_order
+from layerkit.layer.tar import join_stretches
 
 
 class DamagedLayer(LayerError):
@@ -50,7 +46,7 @@ class EarlierLayer:
     def __init__(self, file: BinaryIO, stretches: Sequence[StoredStretch]) -> None:
         self._file = file
         self._found: dict[bytes, tuple[int, StoredStretch]] = {}
-        offset = len(GZIP_HEADER)
+        offset = 0
         for stretch in stretches:
             if stretch.key:
                 self._found[stretch.key] = offset, stretch
@@ -69,28 +65,30 @@ class EarlierLayer:
 
 @dataclass(frozen=True, slots=True)
 class KeptBlock:
-    """A block that is stored in `file` already, at `offset`."""
+    """A block that is stored in `file` already, at `offset` from the first one."""
 
     file: BinaryIO
     offset: int
     block: StoredBlock
 
-    def unpack(self) -> PackedBlock:
+    def unpack(self, by: BlockFormat) -> PackedBlock:
         """Raises DamagedLayer."""
         try:
-            stored = os.pread(self.file.fileno(), self.block.stored, self.offset)
-            return unpack_block(stored, self.block.size, self.block.checksum)
+            stored = os.pread(self.file.fileno(), self.block.stored, len(by.prefix) + self.offset)
+            if len(stored) < self.block.stored:
+                raise ValueError("it ends early")
+            return by.unpack(stored, self.block.size, self.block.checksum)
         except (OSError, ValueError) as error:
             raise DamagedLayer(f"a layer that was made before is damaged: {error}") from error
 
 
 @dataclass(slots=True)
 class StretchPacker:
-    """The blocks of a layer, each packed by `pack` or taken from an `earlier` layer. `may_keep` says of a stretch
-    whether its files are sure to look different once they change."""
+    """The blocks of a layer, each packed as `format` says or taken from an `earlier` layer. `may_keep` says of a
+    stretch whether its files are sure to look different once they change."""
 
     entries: Arranged
-    pack: Callable[[Content], PackedBlock]
+    format: BlockFormat
     threads: int
     earlier: EarlierLayer | None
     may_keep: Callable[[Sequence[Entry]], bool]
@@ -99,9 +97,10 @@ class StretchPacker:
 
     def blocks(self) -> Generator[PackedBlock, None, None]:
         """Raises what reading the sources raises, and DamagedLayer."""
+        threads, in_flight = min(self.threads, self.format.most_threads), self.format.in_flight
         with (
             closing(self._iter_blocks()) as unpacked,
-            closing(map_in_order(self._pack, unpacked, self.threads)) as blocks,
+            closing(map_in_order(self._pack, unpacked, threads, in_flight=in_flight)) as blocks,
         ):
             for number, packed in blocks:
                 if number == len(self._done):
@@ -116,7 +115,7 @@ class StretchPacker:
 
     def _iter_blocks(self) -> Generator[tuple[int, Content | KeptBlock], None, None]:
         """The blocks, each with the number of its stretch."""
-        for number, stretch in enumerate(self.entries.stretches):
+        for number, stretch in enumerate(join_stretches(self.entries.stretches, self.format.block_size)):
             key = stretch.key or b""
             kept = self.earlier.find(key) if self.earlier is not None and key else None
             self._keys.append(key if self.may_keep(stretch.entries) else b"")
@@ -124,10 +123,10 @@ class StretchPacker:
                 for found in kept:
                     yield number, found
                 continue
-            with closing(stretch.blocks()) as blocks:
+            with closing(stretch.blocks(block_size=self.format.block_size)) as blocks:
                 for block in blocks:
                     yield number, block
 
     def _pack(self, numbered: tuple[int, Content | KeptBlock]) -> tuple[int, PackedBlock]:
         number, block = numbered
-        return number, block.unpack() if isinstance(block, KeptBlock) else self.pack(block)
+        return number, block.unpack(self.format) if isinstance(block, KeptBlock) else self.format.pack(block)

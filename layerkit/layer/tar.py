@@ -59,31 +59,35 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
 @dataclass(frozen=True)
 class Stretch:
     """The entries from one boundary of blocks to the next; the last one has what ends the tar too. What its blocks are
-    depends on nothing that is before or after it."""
+    depends on nothing that is before or after it. One that was joined has `parts`."""
 
     entries: Sequence[Entry]
     is_last: bool = False
+    parts: Sequence["Stretch"] = ()
 
-    def blocks(self, *, read_size: int = BLOCK_SIZE) -> Generator[bytearray, None, None]:
-        """As `iter_blocks` gives them."""
+    def blocks(self, *, block_size: int = BLOCK_SIZE, read_size: int = BLOCK_SIZE) -> Generator[bytearray, None, None]:
+        """As `iter_blocks` gives them, cut at `block_size`."""
         block = bytearray()
         for entry in self.entries:
             block += encode_header(entry)
             if entry.source is not None:
                 for piece in entry.source.pieces(read_size):
                     block += piece
-                    yield from _cut(block)
+                    yield from _cut(block, block_size)
                 block += padding(entry.size)
-            yield from _cut(block)
+            yield from _cut(block, block_size)
         if self.is_last:
             block += TRAILER
-            yield from _cut(block)
+            yield from _cut(block, block_size)
         if block:
             yield block
 
     @cached_property
     def key(self) -> bytes | None:
         """What tells its blocks from all others: None where the content of an entry cannot be told without reading."""
+        if self.parts:
+            keys = [part.key for part in self.parts]
+            return hashlib.sha256(b"".join(key or b"" for key in keys)).digest() if all(keys) else None
         rows: list[object] = [self.is_last]
         for entry in self.entries:
             identity = None
@@ -104,6 +108,25 @@ def iter_stretches(entries: Iterable[Entry]) -> Iterator[Stretch]:
             gathered = []
         gathered.append(entry)
     yield Stretch(tuple(gathered), is_last=True)
+
+
+def join_stretches(stretches: Iterable[Stretch], block_size: int) -> Iterator[Stretch]:
+    """Those of longer blocks: by the rule of `iter_blocks` with `block_size`, a multiple of BLOCK_SIZE, instead of
+    BLOCK_SIZE, and as many times 64. Each of them begins where one of `stretches` does."""
+    gathered: list[Stretch] = []
+    for stretch in stretches:
+        if gathered and _begins_block(stretch.entries[0], block_size):
+            yield _join(gathered)
+            gathered = []
+        gathered.append(stretch)
+    yield _join(gathered)
+
+
+def _join(stretches: Sequence[Stretch]) -> Stretch:
+    if len(stretches) == 1:
+        return stretches[0]
+    entries = tuple(entry for stretch in stretches for entry in stretch.entries)
+    return Stretch(entries, stretches[-1].is_last, tuple(stretches))
 
 
 def tar_size(entries: Iterable[Entry]) -> int:
@@ -130,15 +153,16 @@ def _header_size(entry: Entry, size: int) -> int:
     return _RECORD
 
 
-def _begins_block(entry: Entry) -> bool:
-    return entry.size >= BLOCK_SIZE or hashlib.sha256(entry.path.encode()).digest()[-1] % 64 == 0
+def _begins_block(entry: Entry, block_size: int = BLOCK_SIZE) -> bool:
+    number = int.from_bytes(hashlib.sha256(entry.path.encode()).digest()[-4:], "big")
+    return entry.size >= block_size or number % (64 * block_size // BLOCK_SIZE) == 0
 
 
-def _cut(block: bytearray) -> Iterator[bytearray]:
+def _cut(block: bytearray, size: int) -> Iterator[bytearray]:
     """Take whole blocks off the front of `block`."""
-    while len(block) >= BLOCK_SIZE:
-        yield block[:BLOCK_SIZE]
-        del block[:BLOCK_SIZE]
+    while len(block) >= size:
+        yield block[:size]
+        del block[:size]
 
 
 def padding(size: int) -> bytes:

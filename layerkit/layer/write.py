@@ -1,18 +1,20 @@
 """Writing: entries in, a stored layer and its descriptor out, in one pass over the bytes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from layerkit.layer.arrange import arrange
-from layerkit.layer.compress import Compression, Content, PackedBlock, count_threads, find_codec, join_blocks
+from layerkit.layer.blocks import Content, PackedBlock
+from layerkit.layer.compress import Compression, count_threads, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.estargz import EstargzLayer
 from layerkit.layer.reuse import EarlierLayer, StoredStretch, StretchPacker
-from layerkit.layer.tar import iter_blocks, tar_size
+from layerkit.layer.tar import iter_blocks
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, new_hash
+from layerkit.oci.mediatype import OCI_LAYER
 
 FORMAT_VERSION: Final = 1
 """Of the tar and of its blocks: what changes a digest changes the version."""
@@ -69,25 +71,23 @@ def write_layer(
     """
     codec = find_codec(compression, level)
     threads = count_threads() if threads is None else threads
+    tar, stored = _Meter(advance), _Meter()
     estargz: EstargzLayer | None = None
     packer: StretchPacker | None = None
     with ExitStack() as stack:
-        if compression is Compression.ESTARGZ:
-            tar = _Meter(advance=advance)
+        if codec.blocks is None:
             estargz = EstargzLayer.of(entries, level=level, threads=threads, observe=tar.take)
-            stored = _Meter(stack.enter_context(closing(estargz.parts())))
-        elif codec.pack is not None:
-            packer = StretchPacker(arrange(entries), codec.pack, threads, earlier, may_keep)
-            tar = _Meter(advance=advance)
-            blocks = stack.enter_context(closing(packer.blocks()))
-            stored = _Meter(join_blocks(tar.take_block(block) for block in blocks))
+            parts: Iterable[Content] = stack.enter_context(closing(estargz.parts()))
         else:
-            arranged = arrange(entries)
-            tar = stored = _Meter(stack.enter_context(closing(iter_blocks(arranged))), advance)
-            if codec.compress is not None:
-                parts = codec.compress(tar, threads=threads, size=tar_size(arranged))
-                stored = _Meter(stack.enter_context(closing(parts)))
-        for part in stored:
+            packer = StretchPacker(arrange(entries), codec.blocks, threads, earlier, may_keep)
+            blocks = stack.enter_context(closing(packer.blocks()))
+            parts = codec.blocks.join(tar.take_block(block) for block in blocks)
+        if codec.media_type == OCI_LAYER:
+            # What is stored is the tar, and so are digest and size (LAYERS, item 27).
+            stored = tar
+        for part in parts:
+            if stored is not tar:
+                stored.take(part)
             sink.write(part)
     descriptor = Descriptor(
         media_type=codec.media_type,
@@ -118,18 +118,12 @@ def read_diff_id(entries: Iterable[Entry], proceed: Callable[[], None]) -> Diges
 
 
 class _Meter:
-    """Passes content on, and takes its digest and size on the way."""
+    """Takes the digest and the size of what passes."""
 
-    def __init__(self, content: Iterable[Content] = (), advance: Callable[[int], None] = _nothing) -> None:
-        self._content = content
+    def __init__(self, advance: Callable[[int], None] = _nothing) -> None:
         self._advance = advance
         self._digester = new_hash()
         self.size = 0
-
-    def __iter__(self) -> Iterator[Content]:
-        for part in self._content:
-            self.take(part)
-            yield part
 
     def take_block(self, block: PackedBlock) -> PackedBlock:
         self.take(block.content)

@@ -91,8 +91,8 @@ GOLDEN: Final = {
         "4cae6690cedd0a6d ca470af5caf82ea4",
         "347d6ebd04d7a6ba 4e138ece30139012",
     ],
-    "zstd linux/amd64": ["fdd8e1f8786e276b 70eb59cf7e4d9d81"],
-    "zstd linux/arm/v7": ["51084b9b9ac902b4 c0e05c8fc7bace56"],
+    "zstd linux/amd64": ["fdd8e1f8786e276b 6dd1e022d31cf6c7"],
+    "zstd linux/arm/v7": ["51084b9b9ac902b4 eda4dd3d6985d9d0"],
     "plain linux/amd64": ["b535f59bff50a03b b535f59bff50a03b"],
     "plain linux/arm/v7": ["b535f59bff50a03b b535f59bff50a03b"],
 }

@@ -13,8 +13,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerkit.layer.compress import LEVELS, Compression, Content, count_threads, find_codec, map_in_order
+from layerkit.layer.blocks import BlockFormat, Content
+from layerkit.layer.compress import LEVELS, Compression, count_threads, find_codec
 from layerkit.layer.errors import LayerError
+from layerkit.layer.pipeline import map_in_order
 from layerkit.oci.mediatype import compression_of
 
 WORDS = [f"word{number} ".encode() for number in range(2000)]
@@ -25,17 +27,21 @@ def blocks_of(count: int, size: int = 300_000) -> list[bytes]:
     return [b"".join(random.Random(number).choices(WORDS, k=size // 8)) for number in range(count)]
 
 
+def format_of(compression: Compression = Compression.GZIP, level: int | None = None) -> BlockFormat:
+    blocks = find_codec(compression, level).blocks
+    assert blocks is not None
+    return blocks
+
+
 def parts_of(
     blocks: Iterable[Content],
     threads: int = 2,
     *,
     compression: Compression = Compression.GZIP,
     level: int | None = None,
-    size: int = 0,
 ) -> list[Content]:
-    compress = find_codec(compression, level).compress
-    assert compress is not None
-    return list(compress(blocks, threads=threads, size=size))
+    form = format_of(compression, level)
+    return list(form.join(map_in_order(form.pack, blocks, threads)))
 
 
 def compressed(blocks: Iterable[Content], threads: int = 2) -> bytes:
@@ -49,8 +55,13 @@ WHOLE = b"".join(BLOCKS)
 
 
 def zstd(blocks: Iterable[Content], threads: int = 2, level: int | None = None) -> bytes:
-    blocks = list(blocks)
-    return b"".join(parts_of(blocks, threads, compression=Compression.ZSTD, level=level, size=sum(map(len, blocks))))
+    return b"".join(parts_of(blocks, threads, compression=Compression.ZSTD, level=level))
+
+
+def unzstd(content: Content) -> bytes:
+    """By the library, which begins a frame where another one ends."""
+    reader = zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True)
+    return reader.read()
 
 
 class TestGzip:
@@ -169,38 +180,98 @@ class TestFast:
 
 
 class TestZstd:
-    def test_it_is_one_frame_with_the_size_and_a_checksum_of_its_content(self) -> None:
-        """Item 32: "zstd frames carry content checksum + content size; window ≤ 8 MiB"."""
+    def test_each_block_is_a_frame_with_the_size_and_a_checksum_of_its_content(self) -> None:
+        """Item 32: "zstd frames carry content checksum + content size; window ≤ 8 MiB". RFC 8878, section 3.1: "it is
+        possible to concatenate frames"."""
+        parts = parts_of(BLOCKS, compression=Compression.ZSTD)
+        assert len(parts) == len(BLOCKS)
+        for part, block in zip(parts, BLOCKS, strict=True):
+            frame = zstandard.get_frame_parameters(part)
+            assert (frame.content_size, frame.has_checksum) == (len(block), True)
+            decoder = zstandard.ZstdDecompressor().decompressobj()
+            assert decoder.decompress(part) == block
+            assert (decoder.eof, decoder.unused_data) == (True, b"")
+
+    def test_python_and_the_program_read_it(self) -> None:
         content = zstd(BLOCKS)
-        frame = zstandard.get_frame_parameters(content)
-        assert (frame.content_size, frame.has_checksum) == (len(WHOLE), True)
-        assert frame.window_size <= 2**23
-        decoder = zstandard.ZstdDecompressor().decompressobj()
-        assert decoder.decompress(content) == WHOLE
-        assert (decoder.eof, decoder.unused_data) == (True, b"")
+        assert unzstd(content) == WHOLE
+        result = subprocess.run(["zstd", "-dc"], input=content, check=True, capture_output=True)
+        assert result.stdout == WHOLE
 
     def test_a_damaged_frame_is_noticed(self) -> None:
         content = bytearray(zstd(BLOCKS))
         content[-1] ^= 1
         with pytest.raises(zstandard.ZstdError):
-            zstandard.ZstdDecompressor().decompress(content)
+            unzstd(content)
 
     @given(st.lists(st.binary(min_size=1, max_size=3000), max_size=20), st.integers(1, 4))
     def test_what_is_compressed_is_read_back(self, blocks: list[bytes], threads: int) -> None:
-        assert zstandard.ZstdDecompressor().decompress(zstd(blocks, threads)) == b"".join(blocks)
+        assert unzstd(zstd(blocks, threads)) == b"".join(blocks)
+
+    @pytest.mark.parametrize("level", [1, 3, 6, 9, 13, 19])
+    def test_what_was_compressed_before_changes_no_byte(self, level: int) -> None:
+        """A compressor is used again, by whichever thread is free: in another order each time."""
+        blocks = [block[:size] for size, block in zip([300_000, 20_000, 200_000, 3000] * 4, BLOCKS, strict=False)]
+        expected = [zstandard.ZstdCompressor(level=level, write_checksum=True).compress(block) for block in blocks]
+        assert parts_of(blocks, 1, compression=Compression.ZSTD, level=level) == expected
+        assert parts_of(blocks[::-1], 1, compression=Compression.ZSTD, level=level) == expected[::-1]
 
     @pytest.mark.parametrize("level", [1, 3, 12])
     def test_the_number_of_threads_changes_no_byte(self, level: int) -> None:
-        """Item 32: "always use the MT path (≥1 worker), so thread count is irrelevant"."""
+        """Item 32: the threads of the library are not used, whose bytes differ from those that it makes without."""
         assert zstd(BLOCKS, 1, level) == zstd(BLOCKS, 2, level) == zstd(BLOCKS, 5, level)
 
     def test_windows_stay_within_what_every_decoder_takes_at_every_level(self) -> None:
+        block = b"".join(blocks_of(20))[: format_of(Compression.ZSTD).block_size]
         for level in (1, 12, 13, 19):
-            blocks = BLOCKS[:2]
-            assert zstandard.get_frame_parameters(zstd(blocks, 1, level)).window_size <= 2**23
+            assert zstandard.get_frame_parameters(zstd([block], 1, level)).window_size <= 2**23
+
+    def test_deep_levels_get_fewer_threads_for_each_holds_much(self) -> None:
+        most = [format_of(Compression.ZSTD, level).most_threads for level in (3, 9, 19)]
+        assert most == sorted(most, reverse=True)
+        assert most[0] > 16
+        assert most[-1] == 1
 
     def test_a_level_is_another_trade(self) -> None:
         assert len({len(zstd(BLOCKS[:5], level=level)) for level in (1, 3, 9)}) == 3
+
+
+class TestUnpacking:
+    """What is stored may have been damaged: it is the block, or an error, whatever it says of itself."""
+
+    FORMATS = (Compression.NONE, Compression.GZIP, Compression.GZIP_FAST, Compression.ZSTD)
+
+    @pytest.mark.parametrize("compression", FORMATS)
+    @given(st.binary(min_size=1, max_size=3000))
+    def test_it_gives_the_block_that_was_packed(self, compression: Compression, content: bytes) -> None:
+        form = format_of(compression)
+        packed = form.pack(content)
+        assert form.unpack(bytes(packed.stored), len(content), packed.checksum) == packed
+
+    @pytest.mark.parametrize("compression", FORMATS)
+    def test_what_is_damaged_cut_or_followed_by_more_is_refused(self, compression: Compression) -> None:
+        form = format_of(compression)
+        block = BLOCKS[0][:20_000]
+        _, stored, checksum = form.pack(block)
+        stored = bytes(stored)
+        for size in (0, 1, 10, len(stored) // 2):
+            with pytest.raises(ValueError):  # noqa: PT011 - the decoder says what
+                form.unpack(stored[:size], len(block), checksum)
+        for place in range(20, len(stored) - 20, 97):
+            flipped = bytearray(stored)
+            flipped[place] ^= 0x10
+            with pytest.raises(ValueError):  # noqa: PT011
+                form.unpack(bytes(flipped), len(block), checksum)
+        for wrong in (len(block) - 1, len(block) + 1):
+            with pytest.raises(ValueError):  # noqa: PT011
+                form.unpack(stored, wrong, checksum)
+        with pytest.raises(ValueError, match="size or checksum"):
+            form.unpack(stored, len(block), checksum ^ 1)
+
+    def test_a_frame_that_says_that_it_is_huge_takes_no_memory(self) -> None:
+        huge = b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 2**60) + b"\x01\0\0"
+        with pytest.raises(ValueError, match="no frame of this size"):
+            format_of(Compression.ZSTD).unpack(huge, 1000, 0)
 
 
 class TestThreads:
@@ -219,9 +290,7 @@ class TestThreads:
                 taken += 1
                 yield block
 
-        compress = find_codec(Compression.GZIP).compress
-        assert compress is not None
-        for seen, _ in enumerate(compress(count(), threads=4, size=0)):
+        for seen, _ in enumerate(map_in_order(format_of().pack, count(), 4), 1):
             assert taken <= seen + 8
 
     def test_an_error_of_the_source_comes_through_and_no_thread_stays(self) -> None:
@@ -236,12 +305,10 @@ class TestThreads:
 
     def test_no_thread_stays_where_nobody_wants_the_rest(self) -> None:
         before = threading.active_count()
-        compress = find_codec(Compression.GZIP).compress
-        assert compress is not None
-        parts = compress(iter(BLOCKS), threads=4, size=0)
-        next(parts)
-        next(parts)
-        parts.close()
+        packed = map_in_order(format_of().pack, iter(BLOCKS), 4)
+        next(packed)
+        next(packed)
+        packed.close()
         assert threading.active_count() == before
 
     def test_an_error_of_the_work_comes_where_its_result_would_and_no_thread_stays(self) -> None:
@@ -306,8 +373,8 @@ class TestCodecs:
         assert find_codec(Compression.GZIP).record == "zlib-ng/2.3.3;level=2;block=1MiB;stored=97%"
         assert find_codec(Compression.GZIP, 6).record == "zlib-ng/2.3.3;level=6;block=1MiB;stored=97%"
         assert find_codec(Compression.GZIP_FAST).record == "isa-l/2.32.1;level=2;block=1MiB;stored=97%"
-        assert find_codec(Compression.ZSTD).record == "zstd/1.5.7;level=3;job=4MiB"
-        assert find_codec(Compression.ZSTD, 19).record == "zstd/1.5.7;level=19;job=16MiB"
+        assert find_codec(Compression.ZSTD).record == "zstd/1.5.7;level=3;block=2MiB"
+        assert find_codec(Compression.ZSTD, 19).record == "zstd/1.5.7;level=19;block=2MiB"
         assert find_codec(Compression.ESTARGZ, 9).record == "zlib-ng/2.3.3;level=9;estargz=1;chunk=1MiB;stored=97%"
         assert find_codec(Compression.NONE).record == "none"
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerkit.layer.compress import Compression, Content
+from layerkit.layer.blocks import Content
+from layerkit.layer.compress import Compression
 from layerkit.layer.entry import Entry, EntryType, whiteout
 from layerkit.layer.errors import LayerError
 from layerkit.layer.estargz import CHUNK_SIZE, LANDMARK, TOC

@@ -322,6 +322,23 @@ class TestStorage:
         stored = skippable + zstandard.compress(self.CONTENT) + skippable
         assert b"".join(decompress(io.BytesIO(stored), OCI_LAYER_ZSTD)) == self.CONTENT
 
+    def test_of_many_frames_empty_and_skippable_ones_are_passed_over_and_one_that_is_cut_short_is_refused(self) -> None:
+        """RFC 8878, section 3.1: frames are independent; section 3.1.2: skippable frames may stand anywhere."""
+        between = zstandard.compress(b"") + struct.pack("<LL", 0x184D2A5F, 7) + b"skipped" + zstandard.compress(b"")
+        frames = [
+            zstandard.compress(self.CONTENT[start : start + 2**20]) for start in range(0, 3 * 2**20 + 2**19, 2**20)
+        ]
+        stored = between.join(frames)
+        assert b"".join(decompress(io.BytesIO(stored), OCI_LAYER_ZSTD)) == self.CONTENT
+        ends = {len(between.join(frames[:count])) for count in range(1, len(frames))}
+        for size in {end + step for end in ends for step in (-1, 1, len(between) + 5)} | {len(stored) - 1}:
+            with pytest.raises(LayerError, match="ends early"):
+                list(decompress(io.BytesIO(stored[:size]), OCI_LAYER_ZSTD))
+        for size in ends:
+            # Where one frame ends and none follows nothing is amiss but the tar.
+            with pytest.raises(LayerError, match="ends early"):
+                index(stored[:size], OCI_LAYER_ZSTD)
+
     @pytest.mark.parametrize(
         ("media_type", "store"), [(OCI_LAYER_GZIP, gzip.compress), (OCI_LAYER_ZSTD, zstandard.compress)]
     )

@@ -1,5 +1,6 @@
 """A layer that is made with the help of an earlier one has the bytes of one that is made without."""
 
+import hashlib
 import io
 import random
 from collections.abc import Callable, Generator, Iterator
@@ -15,7 +16,7 @@ from layerkit.layer.compress import Compression
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.reuse import DamagedLayer, EarlierLayer
 from layerkit.layer.source import BytesSource
-from layerkit.layer.tar import BLOCK_SIZE, iter_blocks, iter_stretches
+from layerkit.layer.tar import BLOCK_SIZE, Stretch, iter_blocks, iter_stretches, join_stretches
 from layerkit.layer.write import WrittenLayer, write_layer
 
 Open = Callable[[tuple[bytes, WrittenLayer]], EarlierLayer]
@@ -70,14 +71,17 @@ def open_earlier(tmp_path: Path) -> Iterator[Open]:
 @pytest.fixture
 def tree() -> dict[str, bytes]:
     tree = {f"dir{number % 7}/file{number}": content_of(number, number * 37) for number in range(200)}
-    return {**tree, "big": content_of(3, 3 * BLOCK_SIZE + 1000), "dir3/large": content_of(4, BLOCK_SIZE)}
+    return {**tree, "big": content_of(3, 3 * BLOCK_SIZE + 1000), "dir3/large": content_of(4, 2 * BLOCK_SIZE)}
 
 
 def entries_of(tree: dict[str, bytes]) -> list[Entry]:
     return [file(path, content) for path, content in tree.items()]
 
 
-@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.GZIP_FAST])
+CODECS = [Compression.NONE, Compression.GZIP, Compression.GZIP_FAST, Compression.ZSTD]
+
+
+@pytest.mark.parametrize("compression", CODECS)
 def test_what_is_the_same_is_not_read_again(
     tree: dict[str, bytes], open_earlier: Open, compression: Compression
 ) -> None:
@@ -88,15 +92,14 @@ def test_what_is_the_same_is_not_read_again(
     warm = write(entries_of(tree), earlier, compression=compression)
     assert warm == cold
     assert 0 < len(Counted.read) < len(tree)
-    assert BLOCK_SIZE not in Counted.read
+    assert 2 * BLOCK_SIZE not in Counted.read
     Counted.read.clear()
     assert write(entries_of(tree), open_earlier(warm), compression=compression) == warm
     assert Counted.read == []
 
 
-@pytest.mark.parametrize("compression", [Compression.ZSTD, Compression.NONE, Compression.ESTARGZ])
-def test_other_codecs_make_no_stretches_that_could_be_used(tree: dict[str, bytes], compression: Compression) -> None:
-    assert write(entries_of(tree), compression=compression)[1].stretches == ()
+def test_layers_of_estargz_have_no_stretches_that_could_be_used(tree: dict[str, bytes]) -> None:
+    assert write(entries_of(tree), compression=Compression.ESTARGZ)[1].stretches == ()
 
 
 def test_stretches_are_those_of_the_blocks(tree: dict[str, bytes]) -> None:
@@ -118,9 +121,12 @@ def test_nothing_is_kept_of_files_that_may_change_unseen(tree: dict[str, bytes],
     assert len(Counted.read) == len(tree)
 
 
+@pytest.mark.parametrize("compression", CODECS)
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty"])
-def test_an_earlier_layer_that_was_damaged_is_told(tree: dict[str, bytes], open_earlier: Open, damage: str) -> None:
-    first, written = write(entries_of(tree))
+def test_an_earlier_layer_that_was_damaged_is_told(
+    tree: dict[str, bytes], open_earlier: Open, damage: str, compression: Compression
+) -> None:
+    first, written = write(entries_of(tree), compression=compression)
     stored = bytearray(first)
     if damage == "flipped":
         for place in range(100, len(stored), 1000):
@@ -129,16 +135,58 @@ def test_an_earlier_layer_that_was_damaged_is_told(tree: dict[str, bytes], open_
         del stored[len(stored) // 2 if damage == "short" else 0 :]
     earlier = open_earlier((bytes(stored), written))
     with pytest.raises(DamagedLayer, match="made before is damaged"):
-        write(entries_of(tree), earlier)
+        write(entries_of(tree), earlier, compression=compression)
+
+
+def test_joined_stretches_are_those_of_longer_blocks() -> None:
+    """The rule of `iter_blocks`, said again with another size."""
+    names = [f"{folder}/{name}" for folder in "abcdef" for name in range(300)]
+    sizes = {"b/7": BLOCK_SIZE, "c/150": 2 * BLOCK_SIZE, "c/151": 5 * BLOCK_SIZE + 7, "e/1": 2 * BLOCK_SIZE - 1}
+    arranged = arrange([file(name, bytes(sizes.get(name, 10))) for name in names])
+    expected: list[list[str]] = []
+    for entry in arranged:
+        number = int(hashlib.sha256(entry.path.encode()).hexdigest(), 16)
+        if not expected or entry.size >= 2 * BLOCK_SIZE or number % 128 == 0:
+            expected.append([])
+        expected[-1].append(entry.path)
+    short = list(iter_stretches(arranged))
+    joined = list(join_stretches(short, 2 * BLOCK_SIZE))
+    assert [[entry.path for entry in stretch.entries] for stretch in joined] == expected
+    assert 5 < len(joined) < len(short)
+    assert [stretch.is_last for stretch in joined] == [False] * (len(joined) - 1) + [True]
+    assert len({stretch.key for stretch in joined}) == len(joined)
+    blocks = [block for stretch in joined for block in stretch.blocks(block_size=2 * BLOCK_SIZE)]
+    assert b"".join(blocks) == b"".join(iter_blocks(arranged))
+    assert max(map(len, blocks)) == 2 * BLOCK_SIZE
+    assert list(join_stretches(short, BLOCK_SIZE)) == short
+
+
+def test_the_key_of_a_joined_stretch_is_that_of_its_entries(tree: dict[str, bytes]) -> None:
+    def keys() -> list[bytes | None]:
+        return [one.key for one in join_stretches(iter_stretches(arrange(entries_of(tree))), 4 * BLOCK_SIZE)]
+
+    before = keys()
+    assert keys() == before
+    tree["dir2/file2"] = b"edited"
+    assert len(set(before) - set(keys())) == 1
+
+
+def test_a_joined_stretch_has_no_key_where_a_part_has_none() -> None:
+    class Unknown(BytesSource):
+        identity = None  # type: ignore[assignment]
+
+    parts = (Stretch((file("a", b""),)), Stretch((Entry(path="b", type=EntryType.FILE, mode=0, source=Unknown(b"")),)))
+    assert parts[0].key is not None
+    assert Stretch((*parts[0].entries, *parts[1].entries), parts=parts).key is None
 
 
 NAMES = [f"{folder}/{name}" for folder in "abc" for name in range(40)]
-SIZES = [None, 0, 1, 100, 5000, BLOCK_SIZE - 512, BLOCK_SIZE]
+SIZES = [None, 0, 1, 100, 5000, BLOCK_SIZE - 512, BLOCK_SIZE, 2 * BLOCK_SIZE]
 EDITS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(SIZES)), max_size=4)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(EDITS, min_size=1, max_size=4), st.sampled_from([Compression.GZIP, Compression.GZIP_FAST]))
+@given(st.lists(EDITS, min_size=1, max_size=4), st.sampled_from(CODECS))
 def test_after_any_edits_the_bytes_are_those_of_a_cold_build(
     open_earlier: Open, rounds: list[list[tuple[str, int | None]]], compression: Compression
 ) -> None:

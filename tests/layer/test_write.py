@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerkit.layer.arrange import arrange
-from layerkit.layer.compress import Compression, Content
+from layerkit.layer.blocks import Content
+from layerkit.layer.compress import Compression
 from layerkit.layer.entry import MAX_ID, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, FileSource
@@ -56,9 +57,9 @@ class TestDigests:
     @pytest.mark.parametrize(
         ("level", "digest"),
         [
-            (None, "sha256:9a8c32e685309b7ebd084fd0c1981a33c2e4b0616369542d3f50dc35f1bad3f1"),
-            (1, "sha256:517ba9e9656399fb59733cda08b16b4ded5c54137bb42eeefa21e82aec8682cc"),
-            (19, "sha256:a429cc21b05440e881b3f2b29e430d94e0aacdc06096abaa3e2961cd7391a4b1"),
+            (None, "sha256:244d9b231b16f613275fe2bda5849e00a9e679f3b9e3fdae874e06aa372df8de"),
+            (1, "sha256:9c5b54f75cdc744ceae61ffd920cd9eec2d21e82a7e3b8e2252336bdd9bc281f"),
+            (19, "sha256:5e5f36bbbe56e01981676f088d2aa23c276c83cfff7a7a49409238921eebbd3f"),
         ],
     )
     def test_the_golden_layer_has_the_digests_of_zstd_too(self, level: int | None, digest: str) -> None:
