@@ -17,6 +17,7 @@ from typing import Final
 class Kind(StrEnum):
     LAYERS = "layers"
     PLANS = "plans"
+    SPECS = "specs"
     ALIKE = "alike"
     STRETCHES = "stretches"
     HEADERS = "headers"
@@ -29,6 +30,7 @@ class Kind(StrEnum):
 RECORDS: Final = (
     Kind.LAYERS,
     Kind.PLANS,
+    Kind.SPECS,
     Kind.ALIKE,
     Kind.STRETCHES,
     Kind.HEADERS,
@@ -41,6 +43,7 @@ RECORDS: Final = (
 _FOLDERS: Final = {
     "layers": Kind.LAYERS,
     "plans": Kind.PLANS,
+    "specs": Kind.SPECS,
     "alike": Kind.ALIKE,
     "stretches": Kind.STRETCHES,
     "headers": Kind.HEADERS,

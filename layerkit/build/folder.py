@@ -1,12 +1,11 @@
 """Folders of the cache: small files by their keys, all of which can be made again.
 
 Each is written beside and renamed, so that builds side by side see a whole one or none. Nothing needs to be synced: who
-reads one that a crash cut short finds that out. Where the folder cannot be written nothing is kept, and nothing fails.
-Blocking.
+reads one that a crash cut short finds that out. They are for the user alone, who may have told a spec what is not for
+all. Where the folder cannot be written nothing is kept, and nothing fails. Blocking.
 """
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,11 +39,12 @@ class CacheFolder:
 
     def keep(self, key: str, content: bytes) -> None:
         path = self.folder / key
-        temporary = self.folder / f".{key}.{secrets.token_hex(6)}"
+        temporary = self.folder / f".{key}.{os.urandom(6).hex()}"
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                temporary.write_bytes(content)
+                with open(temporary, "xb", opener=_open_private) as file:
+                    file.write(content)
                 temporary.rename(path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -63,6 +63,10 @@ class CacheFolder:
             total += size
             if number > most_files or (self.most_bytes is not None and total > self.most_bytes):
                 Path(path).unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _look_at(found: list[os.DirEntry[str]]) -> Iterator[tuple[int, int, str]]:

@@ -6,21 +6,20 @@ sizes and keys of its layers, and its warnings. That is all that a build asks wh
 entries has the plan made after all, and is told where the files are others by then. Blocking.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-import layerkit
 from layerkit.build.folder import CacheFolder
 from layerkit.build.inputs import Inputs
 from layerkit.build.plan import Planner
 from layerkit.build.planned import BuildPlan, Doubt, Made, Outline, PlannedLayer
+from layerkit.build.program import stamp_of_program
 from layerkit.layer.errors import LayerError
 from layerkit.oci.codec import decode_json, encode_json
 from layerkit.spec.model import Spec
@@ -41,17 +40,6 @@ class _KeptPlan(msgspec.Struct, frozen=True):
     layers: tuple[_KeptLayer, ...]
     warnings: tuple[str, ...]
     doubts: tuple[Doubt, ...]
-
-
-@cache
-def stamp_of_program() -> str:
-    """What tells this version of layerkit from others, one that is being worked on too."""
-    rows = [layerkit.__version__]
-    for folder, _, names in os.walk(Path(layerkit.__file__).parent):
-        for path in (Path(folder, name) for name in names if name.endswith(".py")):
-            status = path.stat()
-            rows.append(f"{path} {status.st_size} {status.st_mtime_ns}")
-    return sha256("\n".join(sorted(rows)).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

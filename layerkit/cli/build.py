@@ -159,7 +159,7 @@ def build(
     if no_cache and caches:
         raise click.UsageError("--no-cache and --cache-from contradict each other.")
     cache_from, cache_to = _parse_caches("--cache-from", caches), _parse_caches("--cache-to", cache_targets)
-    file = open_spec(path, variables, platforms)
+    file = open_spec(path, variables, platforms, is_cached=not no_cache)
     _refuse_folder(name for name in names if Path(name).is_dir() and name not in {image.name for image in file.images})
     selected = file.select(names)
     wanted = tuple(image for image in selected if not names or image.name in names)

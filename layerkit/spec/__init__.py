@@ -9,6 +9,7 @@ a file and only `timestamp` asks git.
 |---|---|
 | `model` | SpecFile, ImageSpec, Spec, and the values in it |
 | `load` | a file to a SpecFile |
+| `kept` | a SpecFile as bytes and back |
 | `assemble` | a parsed file to its images, for each platform |
 | `images` | one image at the top, or `images:` with `defaults:` merged |
 | `order` | what images need of each other |

@@ -11,7 +11,6 @@ from typing import Final
 
 from layerkit.document.problem import InvalidValue
 from layerkit.document.scalars import parse_text
-from layerkit.document.validate import closest
 from layerkit.oci.digest import shorten
 
 CAPABILITY: Final = "security.capability"
@@ -126,6 +125,8 @@ def _parse_names(text: str) -> int:
             mask = _ALL
             continue
         if name not in NUMBERS:
+            from layerkit.document.validate import closest  # noqa: PLC0415 - only a mistake needs it
+
             meant = f"cap_{name}" if f"cap_{name}" in NUMBERS else closest(name, NUMBERS)
             hint = f"did you mean `{meant}`?" if meant else "the names are those of capabilities(7)"
             raise InvalidValue(f"no capability is named {shorten(name)}", hint)

@@ -6,11 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from layerkit.document.parse import parse_document
 from layerkit.document.problem import DocumentError, Position, Problem
 from layerkit.oci.platform import Platform
+from layerkit.spec.kept import Files, decode_file, encode_file, make_key
 from layerkit.spec.model import SpecFile
-from layerkit.spec.timestamp import read_commit_time
 
 DEFAULT_FILE: Final = "layerkit.yaml"
 _MAX_SIZE: Final = 4 * 2**20
@@ -23,31 +22,58 @@ def load_file(
     default_platform: Platform,
     platforms: Sequence[Platform] = (),
     source_date_epoch: int | None = None,
+    files: Files | None = None,
+    program: str = "",
 ) -> SpecFile:
     """The images that the file at `path` describes.
 
     `variables` are the values of `--var`. `platforms` are those of `--platform`, which replace an image's own;
     `default_platform` is for an image that names none. Each in turn gives `${arch}`, `${os}`, `${variant}` and
     `${platform}`. `source_date_epoch`, in seconds, is the environment's SOURCE_DATE_EPOCH, and wins over `timestamp:`.
+    What was loaded before is found again in `files`, as far as the same `program` has loaded it.
 
     Raises DocumentError with all that is wrong with the file, or that there is none.
     """
     path = Path(path)
     context = path.parent.resolve()
-    document = parse_document(_read(path), str(path))
-    # Not at the top: pydantic takes 0.1 s, and `layerkit push` or a missing file need none of it.
+    platforms = tuple(dict.fromkeys(platforms))
+    content = _read(path)
+    key = make_key(
+        content,
+        program,
+        str(path),
+        str(context),
+        sorted(variables.items()),
+        default_platform,
+        platforms,
+        source_date_epoch,
+    )
+    raw = files.find(key) if files is not None else None
+    known = decode_file(raw, str(path)) if raw is not None else None
+    if known is not None:
+        return known
+    # Not at the top: yaml and pydantic take 0.1 s, and a file that is known or missing needs none of it.
+    from layerkit.document.parse import parse_document  # noqa: PLC0415
     from layerkit.spec.assemble import Assembly  # noqa: PLC0415
+    from layerkit.spec.timestamp import read_commit_time  # noqa: PLC0415
 
-    return Assembly(
-        document=document,
+    commit_time = cache(lambda: read_commit_time(context))
+    file = Assembly(
+        document=parse_document(content, str(path)),
         path=path,
         context=context,
         variables=variables,
         default_platform=default_platform,
-        platforms=tuple(dict.fromkeys(platforms)),
+        platforms=platforms,
         source_date_epoch=source_date_epoch,
-        commit_time=cache(lambda: read_commit_time(context)),
+        commit_time=commit_time,
     ).assemble()
+    # The next commit has another time.
+    if files is not None and not commit_time.cache_info().misses:
+        encoded = encode_file(file)
+        if encoded is not None:
+            files.keep(key, encoded)
+    return file
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,6 @@
 """The build spec as values: the images of a file, and each of them for one platform."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
@@ -279,8 +278,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     healthcheck: Healthcheck | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """One image for one platform. No `tags` mean that the spec names none; the caller knows the default.
 
     `context` is the folder of the file, absolute. `timestamp` is `created`, in seconds since 1970. The `labels:` of
@@ -300,7 +298,7 @@ class Spec:
     timestamp: int
     compression: Compression
     warnings: tuple[str, ...] = ()
-    document: Document = field(repr=False, compare=False)
+    document: Document
 
     @property
     def label(self) -> str:
@@ -341,14 +339,13 @@ class ImageSpec(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(spec.platform for spec in self.specs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecFile:
+class SpecFile(msgspec.Struct, frozen=True, kw_only=True):
     """What a file describes: its images, in its order. None needs itself, be it through others."""
 
     path: Path
     context: Path
     images: tuple[ImageSpec, ...]
-    document: Document = field(repr=False, compare=False)
+    document: Document
 
     def select(self, names: Iterable[str] = ()) -> tuple[ImageSpec, ...]:
         """The images of these names, or all for none, and those that they need, each after what it needs.

@@ -6,8 +6,8 @@ from layerkit.build.cached import RECORDS, Amount, Kind, free, measure
 
 
 def fill(folder: Path) -> None:
-    records = ("layers-1/a", "layers-0/old", "plans-1/a", "alike-1/h", "headers-1/b", "documents/g", "rootfs-1/c")
-    for name in (*records, "packages-1/p", "stretches-1/s", "fetch/d", "fetch/.partial-e", "other/f"):
+    records = ("specs-1/s", "layers-1/a", "layers-0/old", "plans-1/a", "alike-1/h", "headers-1/b", "documents/g")
+    for name in (*records, "rootfs-1/c", "packages-1/p", "stretches-1/s", "fetch/d", "fetch/.partial-e", "other/f"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"123")
@@ -21,6 +21,7 @@ def test_what_there_is_by_kind(tmp_path: Path) -> None:
     fill(tmp_path)
     one = Amount(files=1, size=3)
     assert measure(tmp_path) == {
+        Kind.SPECS: one,
         Kind.LAYERS: Amount(files=2, size=6),
         Kind.PLANS: one,
         Kind.ALIKE: one,
@@ -35,7 +36,7 @@ def test_what_there_is_by_kind(tmp_path: Path) -> None:
 
 def test_downloads_that_a_build_may_need_go_only_if_asked_for(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert free(tmp_path, RECORDS) == Amount(files=9, size=27)
+    assert free(tmp_path, RECORDS) == Amount(files=10, size=30)
     assert left(tmp_path) == {"fetch/d", "fetch/.partial-e", "other/f"}
     assert free(tmp_path, Kind) == Amount(files=1, size=3)
     assert left(tmp_path) == {"fetch/.partial-e", "other/f"}

@@ -36,6 +36,12 @@ def test_without_trust_nothing_is_found_and_all_is_kept_anew(cached: CacheFolder
     assert cached.find("a") == b"two"
 
 
+def test_what_is_kept_is_for_the_user_alone(cached: CacheFolder) -> None:
+    """A value of `--var` may stand in it."""
+    cached.keep("a", b"one")
+    assert (cached.folder / "a").stat().st_mode & 0o777 == 0o600
+
+
 def test_where_nothing_can_be_written_nothing_fails(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cached = CacheFolder(folder=tmp_path / "file" / "things-1")

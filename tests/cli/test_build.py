@@ -51,6 +51,26 @@ def config_of(layout: Path, digest: str) -> Any:
     return read_json(layout, read_json(layout, digest)["config"]["digest"])
 
 
+def test_a_spec_is_parsed_once_unless_nothing_is_to_be_believed(layerkit: LayerkitProcess, context: Path) -> None:
+    """`--no-cache`: what an earlier build has remembered is not believed."""
+    kept = layerkit.data / "cache/layerkit/specs-1"
+    (context / "other.yaml").write_text("name: context\nfrom: scratch\n")
+
+    def build(*arguments: str) -> str:
+        return layerkit("build", "-q", *arguments, cwd=context).stdout
+
+    usual = build()
+    (path,) = kept.iterdir()
+    other = build("-f", "other.yaml")
+    # The one in the place of the other, which shows whether it is read.
+    path.write_bytes(next(each for each in kept.iterdir() if each != path).read_bytes())
+    assert build() == other
+    assert build("--no-cache") == usual != other
+    assert build() == usual
+    path.write_bytes(b"damaged")
+    assert build() == usual
+
+
 class TestOutput:
     """SPEC, "Command line": "`stdout` carries the answer (a digest, JSON), `stderr` everything else"."""
 

@@ -16,7 +16,7 @@ GIT = "from: scratch\ntimestamp: git"
 HINT = "commit first, or write `timestamp: epoch` or a number of seconds"
 
 
-def git(*arguments: str) -> None:
+def git(*arguments: str, date: int = 1700000000) -> None:
     identity = {
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_AUTHOR_NAME": "a",
@@ -24,7 +24,7 @@ def git(*arguments: str) -> None:
         "GIT_AUTHOR_DATE": "1600000000 +0200",
         "GIT_COMMITTER_NAME": "a",
         "GIT_COMMITTER_EMAIL": "a@example.org",
-        "GIT_COMMITTER_DATE": "1700000000 +0200",
+        "GIT_COMMITTER_DATE": f"{date} +0200",
     }
     subprocess.run(["git", *arguments], check=True, env={**os.environ, **identity}, capture_output=True)
 
