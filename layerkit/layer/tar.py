@@ -5,10 +5,11 @@ One dialect, so that one entry has one form: POSIX ustar, with a PAX record only
 """
 
 import hashlib
+import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -26,7 +27,10 @@ _MAX_OCTAL_ID: Final = 2**21 - 1
 _MAX_OCTAL_SIZE: Final = 2**33 - 1
 _MAX_FIELD: Final = 100
 _MAX_PREFIX: Final = 155
+_PREFIX: Final = 167
+"""Bytes from there to the end of a header."""
 
+_DIRECTORY: Final = EntryType.DIRECTORY
 _FLAGS: Final = {
     EntryType.FILE: b"0",
     EntryType.WHITEOUT: b"0",
@@ -39,7 +43,7 @@ _FLAGS: Final = {
 }
 
 
-def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Generator[bytearray, None, None]:
+def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Generator[bytes, None, None]:
     """The tar of entries that `arrange` has put in order, in blocks that are compressed independently.
 
     A block ends before each file of at least BLOCK_SIZE, before each entry whose path's SHA-256 (of the UTF-8 bytes of
@@ -48,7 +52,7 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
     header, and its last one goes on with the entries that follow. After an edit the blocks are the same again from the
     next such file or entry on. The two zero records at the end belong to the last stretch.
 
-    The caller owns each block. A few times BLOCK_SIZE is held at a time; `read_size`, the most that is read
+    A few times BLOCK_SIZE is held at a time; `read_size`, the most that is read
     from a source at once, trades memory for system calls and changes no byte. Raises LayerError for a source that
     cannot be read or has changed.
     """
@@ -65,22 +69,18 @@ class Stretch:
     is_last: bool = False
     parts: Sequence["Stretch"] = ()
 
-    def blocks(self, *, block_size: int = BLOCK_SIZE, read_size: int = BLOCK_SIZE) -> Generator[bytearray, None, None]:
+    def blocks(self, *, block_size: int = BLOCK_SIZE, read_size: int = BLOCK_SIZE) -> Generator[bytes, None, None]:
         """As `iter_blocks` gives them, cut at `block_size`."""
-        block = bytearray()
+        return _cut(self._pieces(read_size), block_size)
+
+    def _pieces(self, read_size: int) -> Iterator[bytes]:
         for entry in self.entries:
-            block += encode_header(entry)
-            if entry.source is not None:
-                for piece in entry.source.pieces(read_size):
-                    block += piece
-                    yield from _cut(block, block_size)
-                block += padding(entry.size)
-            yield from _cut(block, block_size)
+            yield encode_header(entry)
+            if (source := entry.source) is not None:
+                yield from source.pieces(read_size)
+                yield padding(source.size)
         if self.is_last:
-            block += TRAILER
-            yield from _cut(block, block_size)
-        if block:
-            yield block
+            yield TRAILER
 
     @cached_property
     def key(self) -> bytes | None:
@@ -158,11 +158,26 @@ def _begins_block(entry: Entry, block_size: int = BLOCK_SIZE) -> bool:
     return entry.size >= block_size or number % (64 * block_size // BLOCK_SIZE) == 0
 
 
-def _cut(block: bytearray, size: int) -> Iterator[bytearray]:
-    """Take whole blocks off the front of `block`."""
-    while len(block) >= size:
-        yield block[:size]
-        del block[:size]
+def _cut(pieces: Iterator[bytes], size: int) -> Generator[bytes, None, None]:
+    """Blocks of `size` bytes, and what is left at the end. Each is put together at once, which costs one copy."""
+    parts: list[bytes | memoryview] = []
+    missing = size
+    for piece in pieces:
+        if len(piece) < missing:
+            parts.append(piece)
+            missing -= len(piece)
+            continue
+        view = memoryview(piece)
+        while len(view) >= missing:
+            parts.append(view[:missing])
+            view = view[missing:]
+            yield b"".join(parts)
+            parts.clear()
+            missing = size
+        parts.append(view)
+        missing -= len(view)
+    if missing < size:
+        yield b"".join(parts)
 
 
 def padding(size: int) -> bytes:
@@ -172,10 +187,22 @@ def padding(size: int) -> bytes:
 
 def encode_header(entry: Entry) -> bytes:
     """All that stands before an entry's content: a PAX header where ustar does not suffice, and the ustar header."""
+    source = entry.source
+    size = 0 if source is None else source.size
     name = encode_name(entry)
+    place = (b"", name) if len(name) <= _MAX_FIELD and name.isascii() else _place(name)
+    attributes = _attributes(entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.device)
+    # Nearly all have nothing of this.
+    if place is None or entry.link or entry.xattrs or size > _MAX_OCTAL_SIZE or (entry.uid | entry.gid) > _MAX_OCTAL_ID:
+        return _encode_special(entry, attributes, name, place, size)
+    return _fill(attributes, *place, b"", size)
+
+
+def _encode_special(
+    entry: Entry, attributes: "_Attributes", name: bytes, place: tuple[bytes, bytes] | None, size: int
+) -> bytes:
     link = entry.link.encode()
     records = {b"SCHILY.xattr." + key.encode(): value for key, value in entry.xattrs}
-    place = _place(name)
     if place is None:
         records[b"path"] = name
         place = b"", _truncate(entry.path, _MAX_FIELD)
@@ -185,18 +212,18 @@ def encode_header(entry: Entry) -> bytes:
     for key, number in ((b"uid", entry.uid), (b"gid", entry.gid)):
         if number > _MAX_OCTAL_ID:
             records[key] = b"%d" % number
-    if entry.size > _MAX_OCTAL_SIZE:
-        records[b"size"] = b"%d" % entry.size
-    template = _template(_FLAGS[entry.type], entry.mode, entry.uid, entry.gid, entry.mtime, entry.device)
-    header = _fill(template, *place, link, entry.size)
+    if size > _MAX_OCTAL_SIZE:
+        records[b"size"] = b"%d" % size
+    header = _fill(attributes, *place, link, size)
     return _encode_pax(entry.path, records) + header if records else header
 
 
 def encode_name(entry: Entry) -> bytes:
     """The name that an entry has in a tar."""
-    if entry.type is EntryType.DIRECTORY:
-        return b"./" if entry.path == ROOT else entry.path.encode() + b"/"
-    return entry.path.encode()
+    name = entry.path.encode()
+    if entry.type is not _DIRECTORY:
+        return name
+    return name + b"/" if entry.path != ROOT else b"./"
 
 
 def _place(name: bytes) -> tuple[bytes, bytes] | None:
@@ -225,7 +252,7 @@ def _encode_pax(path: str, records: dict[bytes, bytes]) -> bytes:
     # GNU tar puts its process id where the 0 is, and with it a new digest into every build.
     name = b"PaxHeaders.0/"
     name += _truncate(path.rpartition("/")[2], _MAX_FIELD - len(name))
-    header = _fill(_template(b"x", 0o644, 0, 0, 0, (0, 0)), b"", name, b"", len(content))
+    header = _fill(_attributes("x", 0o644, 0, 0, 0, (0, 0)), b"", name, b"", len(content))
     return header + content + padding(len(content))
 
 
@@ -237,30 +264,38 @@ def _encode_record(key: bytes, value: bytes) -> bytes:
     return b"%d %b=%b\n" % (length, key, value)
 
 
+class _Attributes(NamedTuple):
+    """What a header has but names and size: `ids` from mode to gid, `mtime` with the NUL before it, `flag`, `rest` from
+    the magic to the device. `tail` is all from the flag on where there is neither link nor prefix, `total` the sum of
+    all these bytes and of the blanks that the checksum is taken with."""
+
+    ids: bytes
+    mtime: bytes
+    flag: bytes
+    rest: bytes
+    tail: bytes
+    total: int
+
+
 @lru_cache(maxsize=4096)
-def _template(flag: bytes, mode: int, uid: int, gid: int, mtime: int, device: tuple[int, int]) -> tuple[bytes, int]:
-    """A header without names and size, and the sum of its bytes: few are needed for many entries."""
-    header = bytearray(_RECORD)
-    header[100:108] = b"%07o\0" % mode
-    header[108:116] = b"%07o\0" % (uid if uid <= _MAX_OCTAL_ID else 0)
-    header[116:124] = b"%07o\0" % (gid if gid <= _MAX_OCTAL_ID else 0)
-    header[136:148] = b"%011o\0" % mtime
-    header[148:156] = b" " * 8
-    header[156:157] = flag
-    header[257:265] = b"ustar\x0000"
-    header[329:337] = b"%07o\0" % device[0]
-    header[337:345] = b"%07o\0" % device[1]
-    return bytes(header), sum(header)
+def _attributes(
+    kind: EntryType | Literal["x"], mode: int, uid: int, gid: int, mtime: int, device: tuple[int, int]
+) -> _Attributes:
+    """Few are needed for many entries."""
+    owner = tuple(number if number <= _MAX_OCTAL_ID else 0 for number in (uid, gid))
+    ids = b"%07o\0%07o\0%07o\0" % (mode, *owner)
+    modified = b"\0%011o\0" % mtime
+    flag = b"x" if kind == "x" else _FLAGS[kind]
+    rest = b"ustar\x0000".ljust(72, b"\0") + b"%07o\0%07o\0" % device
+    tail = b"%b%b%b%b" % (flag, bytes(_MAX_FIELD), rest, bytes(_PREFIX))
+    return _Attributes(ids, modified, flag, rest, tail, sum(ids + modified + tail) + 8 * ord(" "))
 
 
-def _fill(template: tuple[bytes, int], prefix: bytes, name: bytes, link: bytes, size: int) -> bytes:
-    header = bytearray(template[0])
+def _fill(attributes: _Attributes, prefix: bytes, name: bytes, link: bytes, size: int) -> bytes:
+    ids, mtime, flag, rest, tail, total = attributes
     digits = b"%011o" % (size if size <= _MAX_OCTAL_SIZE else 0)
-    header[: len(name)] = name
-    header[124:135] = digits
-    if link:
-        header[157 : 157 + len(link)] = link
-    if prefix:
-        header[345 : 345 + len(prefix)] = prefix
-    header[148:156] = b"%06o\0 " % (template[1] + sum(name) + sum(digits) + sum(link) + sum(prefix))
-    return bytes(header)
+    if link or prefix:
+        tail = b"%b%b%b%b" % (flag, link.ljust(_MAX_FIELD, b"\0"), rest, prefix.ljust(_PREFIX, b"\0"))
+    # The low half of Adler-32 is the sum of the bytes mod 65,521, more than ASCII in these fields comes to.
+    total += zlib.adler32(b"%b%b%b%b" % (name, digits, link, prefix), 0) & 0xFFFF
+    return b"%b%b%b%b%06o\0 %b" % (name.ljust(_MAX_FIELD, b"\0"), ids, digits, mtime, total, tail)

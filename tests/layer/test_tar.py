@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from layerkit.layer.arrange import arrange
@@ -107,6 +107,18 @@ def run_gnu_tar(path: Path, *options: str) -> list[str]:
     return result.stdout.decode().splitlines()
 
 
+FLAGS = {
+    EntryType.FILE: b"0",
+    EntryType.HARDLINK: b"1",
+    EntryType.SYMLINK: b"2",
+    EntryType.CHARACTER_DEVICE: b"3",
+    EntryType.BLOCK_DEVICE: b"4",
+    EntryType.DIRECTORY: b"5",
+    EntryType.FIFO: b"6",
+    EntryType.WHITEOUT: b"0",
+}
+
+
 class TestHeader:
     def test_its_fields_stand_where_ustar_has_them(self) -> None:
         """Items 5 and 8: uname/gname empty; magic `ustar\\0` version `00`; checksum as 6 octal digits + NUL + space."""
@@ -119,6 +131,58 @@ class TestHeader:
         assert (header.prefix, header.rest) == (bytes(155), bytes(12))
         blank = header.raw[:148] + b" " * 8 + header.raw[156:]
         assert header.checksum == b"%06o\0 " % sum(blank)
+
+    @given(
+        st.lists(st.text("ab-", min_size=1, max_size=60), min_size=1, max_size=6).map("/".join),
+        st.sampled_from(EntryType),
+        st.integers(0, 0o7777),
+        st.integers(0, 2**21 - 1),
+        st.integers(0, MAX_MTIME),
+        st.integers(0, 2**33 - 1),
+    )
+    def test_it_is_the_one_that_is_put_together_field_by_field(
+        self, path: str, kind: EntryType, mode: int, owner: int, mtime: int, size: int
+    ) -> None:
+        """POSIX, ustar: the checksum is the sum of all bytes of the header, with blanks in its own place."""
+        links = {EntryType.SYMLINK: "a/" * (owner % 50) + "b", EntryType.HARDLINK: "h" * (1 + owner % 100)}
+        devices = {EntryType.CHARACTER_DEVICE: (1, 3), EntryType.BLOCK_DEVICE: (4095, 2**20 - 1)}
+        entry = {EntryType.WHITEOUT: whiteout(path), EntryType.SYMLINK: symlink(path, links[EntryType.SYMLINK])}.get(
+            kind
+        ) or Entry(
+            path=path,
+            type=kind,
+            mode=mode,
+            uid=owner,
+            gid=2**21 - 1 - owner,
+            mtime=mtime,
+            link=links.get(kind, ""),
+            device=devices.get(kind, (0, 0)),
+            source=big(path, size).source if kind is EntryType.FILE else None,
+        )
+        name, prefix = entry.path + "/" * (kind is EntryType.DIRECTORY), ""
+        if len(name) > 100:
+            slashes = [place for place, letter in enumerate(name[:-1][:156]) if letter == "/"]
+            assume(slashes and len(name) - slashes[-1] - 1 <= 100)
+            prefix, name = name[: slashes[-1]], name[slashes[-1] + 1 :]
+        expected = bytearray(512)
+        for start, value in {
+            0: name.encode(),
+            100: b"%07o" % entry.mode,
+            108: b"%07o" % entry.uid,
+            116: b"%07o" % entry.gid,
+            124: b"%011o" % entry.size,
+            136: b"%011o" % entry.mtime,
+            148: b" " * 8,
+            156: FLAGS[kind],
+            157: entry.link.encode(),
+            257: b"ustar\x0000",
+            329: b"%07o" % entry.device[0],
+            337: b"%07o" % entry.device[1],
+            345: prefix.encode(),
+        }.items():
+            expected[start : start + len(value)] = value
+        expected[148:156] = b"%06o\0 " % sum(expected)
+        assert encode_header(entry) == bytes(expected)
 
     def test_an_id_of_7_octal_digits_needs_no_pax_and_a_longer_one_leaves_0_in_the_field(self) -> None:
         """Item 2: write PAX `uid`/`gid` records and put 0 in the octal field. Test 2097151, 2097152, 2^32-2."""
