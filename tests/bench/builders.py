@@ -85,7 +85,12 @@ class Layerkit:
         return f"{self.registry.address}/{repository}/{context.name}:1"
 
     def _run(self, *arguments: str | Path) -> tuple[Usage, str]:
-        environment = {"XDG_DATA_HOME": str(self.folder / "data"), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        environment = {
+            "XDG_DATA_HOME": str(self.folder / "data"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            # Whatever it says here: what is installed has its byte code.
+            "PYTHONDONTWRITEBYTECODE": "",
+        }
         return run_measured(sys.executable, "-m", "layerkit", *arguments, environment=environment)
 
 
