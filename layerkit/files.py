@@ -11,9 +11,10 @@ import io
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+
+import msgspec
 
 from layerkit.oci.descriptor import Descriptor
 from layerkit.oci.digest import Digest, new_hash
@@ -60,8 +61,7 @@ class EarlyFile(io.FileIO):
         return count
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct):
     """What is known of a file's first `offset` bytes without reading them again."""
 
     digester: "_Hash"
@@ -177,8 +177,7 @@ class HashingFile:
         return Digest.from_hash(progress.digester)
 
 
-@dataclass(frozen=True, slots=True)
-class FileBlob:
+class FileBlob(msgspec.Struct, frozen=True):
     """The BlobReader of an open file."""
 
     descriptor: Descriptor

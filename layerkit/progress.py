@@ -7,9 +7,10 @@ formats, counts or decides. Calls come from the event loop and from threads alik
 from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
+
+import msgspec
 
 from layerkit.oci.descriptor import Descriptor
 
@@ -43,8 +44,7 @@ class Outcome(StrEnum):
     """It was given up, most often since another step failed: that one tells why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One thing that is worked on. Steps are told apart by identity.
 
     `name` is what people call it (a layer's name, a URL's last part), `total` the bytes that there are to do where
@@ -83,8 +83,7 @@ SILENT: Final[Progress] = _Silent()
 """For work that nobody watches."""
 
 
-@dataclass(slots=True)
-class Running:
+class Running(msgspec.Struct):
     """A step that is under way. What stands here when its block ends well is told as its end."""
 
     step: Step

@@ -8,8 +8,9 @@ blob (HEAD, POST, PUT), and 2 for the manifest (HEAD, PUT); for an unchanged ima
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
+
+import msgspec
 
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
@@ -44,8 +45,7 @@ class ListedReader(Reader, Lister, Protocol):
     """What can be read, and tells what refers to a manifest. An archive is no more than that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
     """One copy. `origins` tells which other repository of the destination's registry has a blob, to be mounted.
 
     `present` are blobs that the destination is known to have: it is not asked for them. `progress` hears of each other

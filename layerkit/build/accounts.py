@@ -4,8 +4,9 @@ Sources: passwd(5), group(5). Lines that are not understood stay as they are. Pu
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from layerkit.document.problem import InvalidValue
 from layerkit.spec.model import Attributes, User
@@ -14,8 +15,7 @@ PASSWD: Final = "etc/passwd"  # noqa: S105 - a file that has had no passwords fo
 GROUP: Final = "etc/group"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """A line of /etc/passwd."""
 
     name: str
@@ -25,8 +25,7 @@ class Account:
     shell: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accounts:
+class Accounts(msgspec.Struct, frozen=True, kw_only=True):
     """What /etc/passwd and /etc/group of an image say; of a name that is there twice the first line counts."""
 
     users: tuple[Account, ...] = ()

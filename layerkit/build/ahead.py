@@ -7,8 +7,9 @@ is kept for whoever then pushes the image; the build goes on without.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final, Protocol
+
+import msgspec
 
 from layerkit.build.together import first_failure
 from layerkit.oci.descriptor import Descriptor
@@ -73,7 +74,7 @@ class Ahead:
             await asyncio.wait(self._sent.values())
         if self._failures:
             raise self._failures[0]
-        return replace(self._copy, present=frozenset(self._arrived))
+        return msgspec.structs.replace(self._copy, present=frozenset(self._arrived))
 
     def _send(self, layer: Descriptor) -> None:
         if layer.digest not in self._sent:

@@ -11,7 +11,6 @@ did, and some do not. Blocking.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +47,7 @@ class Likeness(msgspec.Struct, frozen=True):
     looks: Looks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlikeRecords:
+class AlikeRecords(msgspec.Struct, frozen=True, kw_only=True):
     """The records in `folder`, by the codec's record and the size of the tar."""
 
     folder: Path

@@ -7,7 +7,6 @@ archive is copied into the store.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -55,8 +54,7 @@ from layerkit.transfer import Copy
 _INDEXED_AT_ONCE = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseImage:
+class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
     """`label` is what messages call it. `name` and `digest` are for annotations: a base that others cannot name has
     none. `planned` is what is in an image of the same file."""
 
@@ -68,8 +66,7 @@ class BaseImage:
     planned: Filesystem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sibling:
+class Sibling(msgspec.Struct, frozen=True):
     """An image of the same file: what it is so far, and what is in it. Where nothing is written it has the layers of
     its base alone; where it adds none, nobody has looked into those yet."""
 
@@ -77,8 +74,7 @@ class Sibling:
     filesystem: Filesystem | None
 
 
-@dataclass(slots=True, kw_only=True)
-class Bases:
+class Bases(msgspec.Struct, kw_only=True):
     """Those of one build, each resolved once: as `pins` say it, else as it is now. `siblings` are the images of the
     same file that are done, by platform."""
 
@@ -91,10 +87,10 @@ class Bases:
     progress: Progress
     rootfs: RootfsImporter
     limits: Limits = DEFAULT_LIMITS
-    siblings: Mapping[tuple[RepositoryName, str], Sibling] = field(default_factory=lambda: MappingProxyType({}))
-    _resolved: dict[tuple[Base, str], BaseImage] = field(default_factory=dict)
-    _donors: dict[tuple[Base, str], Donor] = field(default_factory=dict)
-    _manifests: dict[Base, Manifest] = field(default_factory=dict)
+    siblings: Mapping[tuple[RepositoryName, str], Sibling] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    _resolved: dict[tuple[Base, str], BaseImage] = msgspec.field(default_factory=dict)
+    _donors: dict[tuple[Base, str], Donor] = msgspec.field(default_factory=dict)
+    _manifests: dict[Base, Manifest] = msgspec.field(default_factory=dict)
 
     async def resolve(self, base: Base, platform: Platform) -> BaseImage:
         """The base for this platform. Raises OCIError, or LayerError for a root file system."""
@@ -133,7 +129,7 @@ class Bases:
             case ImageBase(name):
                 sibling = self.siblings[name, str(platform)]
                 # What it was built on is said of it, and not of what is built on it.
-                image = replace(sibling.image, annotations=MappingProxyType({}))
+                image = msgspec.structs.replace(sibling.image, annotations=MappingProxyType({}))
                 return BaseImage(image=image, label=f"image {name}", planned=sibling.filesystem)
 
     async def _resolve_remote(self, base: RegistryBase, reference: Reference, platform: Platform) -> BaseImage:

@@ -8,11 +8,12 @@ Everything lands in the local store.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+
+import msgspec
 
 from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.alike import AlikeRecords
@@ -65,8 +66,7 @@ LAYERS_AT_ONCE: Final = 2
 """Each layer is compressed by several threads already; two of them fill the gaps that reading leaves."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Builder:
+class Builder(msgspec.Struct, frozen=True, kw_only=True):
     """Where a build reads and writes, and who hears of it.
 
     `open_registry` reaches the registry of a reference, `open_url` what is fetched. `cache` is a folder for what can be
@@ -248,7 +248,7 @@ class _Run:
                 spec.locate("layers", key=True), f"the image would have {count} layers, {MOST_LAYERS} are allowed"
             )
         self._siblings[spec.name, str(spec.platform)] = Sibling(base.image, inputs.base if is_changed else base.planned)
-        return Prepared(spec=spec, plan=replace(plan, warnings=(*warnings, *plan.warnings)), base=base)
+        return Prepared(spec=spec, plan=msgspec.structs.replace(plan, warnings=(*warnings, *plan.warnings)), base=base)
 
     async def resolve(self, spec: Spec) -> None:
         """Find what the lock does not have."""
@@ -356,7 +356,7 @@ class _Run:
         for raw in (image.config.raw, image.manifest.raw):
             await asyncio.to_thread(self._write_raw, raw)
         key = spec.name, str(spec.platform)
-        self._siblings[key] = replace(self._siblings[key], image=image)
+        self._siblings[key] = msgspec.structs.replace(self._siblings[key], image=image)
         needed = {
             base: self._built[base.name, str(spec.platform)] for base in origins(spec) if isinstance(base, ImageBase)
         }

@@ -1,7 +1,6 @@
 """Built: images that a build has planned and made, as values, and what their manifests and indexes say. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,14 +22,12 @@ _FROM_LABELS: Final = ("org.opencontainers.image.revision", "org.opencontainers.
 """Labels that the manifest has as annotations too, where readers look that do not fetch the config."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltLayer:
+class BuiltLayer(msgspec.Struct, frozen=True, kw_only=True):
     planned: PlannedLayer
     written: WrittenLayer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
+class BuiltImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image for one platform. `layers` are the new ones; `image.layers` has those of the base as well.
 
     `base` is the digest of what a registry has of the base, None where no registry has it. `lock` is what it took from
@@ -50,8 +47,7 @@ class BuiltImage:
         return self.plan.spec.platform
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
+class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an image of a spec file became: `manifest` is that of its one platform, or an index of several."""
 
     spec: ImageSpec
@@ -63,8 +59,7 @@ class BuildResult:
         return tuple(dict.fromkeys(warning for image in self.images for warning in image.plan.warnings))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """An image whose layers can be written."""
 
     spec: Spec

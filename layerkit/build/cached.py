@@ -8,10 +8,11 @@ on, and what is not known stay.
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 
 class Kind(StrEnum):
@@ -54,8 +55,7 @@ _FOLDERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
+class Amount(msgspec.Struct, frozen=True, kw_only=True):
     """`files` is a count, `size` is in bytes."""
 
     files: int = 0

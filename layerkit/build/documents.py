@@ -7,8 +7,9 @@ checked against its name when it is read.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from layerkit.build.folder import CacheFolder
 from layerkit.oci.config import MAX_SIZE
@@ -21,8 +22,7 @@ from layerkit.oci.repository import Content, OpenRegistry, Repository
 from layerkit.transfer import read_content
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentCache:
+class DocumentCache(msgspec.Struct, frozen=True, kw_only=True):
     """The cache in `folder`. Without `is_trusted` nothing is found in it, and all is remembered anew. Blocking."""
 
     folder: Path

@@ -6,8 +6,9 @@ out coming back (gitignore(5)). Who walks asks of each folder before what is in 
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
 
 from layerkit.oci.digest import shorten
 
@@ -22,8 +23,7 @@ asks the other patterns of each file.
 """
 
 
-@dataclass(slots=True)
-class _Rule:
+class _Rule(msgspec.Struct):
     text: str
     pattern: "pathspec.Pattern"
     is_exception: bool

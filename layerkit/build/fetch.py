@@ -14,9 +14,10 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+import msgspec
 
 from layerkit.files import HashingFile
 from layerkit.files import Progress as HashProgress
@@ -51,8 +52,7 @@ OpenURL = Callable[[str, int, str], AbstractAsyncContextManager[Answer]]
 """The file at a URL, from an offset on where it still is of this version ("" for any)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetcher:
+class Fetcher(msgspec.Struct, frozen=True, kw_only=True):
     """`folder` is the user's cache; without `is_trusted` nothing in it is believed. `patience` is for failures that may
     pass."""
 

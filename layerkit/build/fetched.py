@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from layerkit.build.fetch import Fetcher
 from layerkit.build.filesystem import Filesystem, OpenTar
@@ -19,16 +20,15 @@ from layerkit.packages.lock import LockedURL
 from layerkit.spec.model import Fetch, Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Fetches:
+class Fetches(msgspec.Struct, frozen=True):
     """Those of one build. What has to be unpacked goes to a file without a name in `spool`."""
 
     fetcher: Fetcher
     spool: Path
     pins: Pins
     limits: Limits = DEFAULT_LIMITS
-    _files: dict[tuple[str, Digest | None], tuple[Path, Digest]] = field(default_factory=dict)
-    _archives: dict[Digest, Filesystem] = field(default_factory=dict)
+    _files: dict[tuple[str, Digest | None], tuple[Path, Digest]] = msgspec.field(default_factory=dict)
+    _archives: dict[Digest, Filesystem] = msgspec.field(default_factory=dict)
 
     async def bring(self, fetch: Fetch, spec: Spec, warnings: list[str]) -> Fetched:
         """Raises DocumentError for content that the spec does not mean, OCIError for what cannot be read."""

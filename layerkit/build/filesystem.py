@@ -7,9 +7,10 @@ is taken out of its layer when it is known what that is. Blocking.
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple, Protocol, Self
+
+import msgspec
 
 from layerkit.build.planned import PlannedLayer
 from layerkit.layer.entry import ROOT, Entry, EntryType
@@ -43,8 +44,7 @@ class LayerContents(Protocol):
         """Where the content of this file of the layer is read. Raises LayerError."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLayer:
+class StoredLayer(msgspec.Struct, frozen=True):
     """A layer that exists. What an index keeps needs no layer, the rest is `picked` out of it before it is read."""
 
     descriptor: Descriptor
@@ -68,8 +68,7 @@ class StoredLayer:
         return PartSource(self.picked, entry.offset, entry.size)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTar:
+class OpenTar(msgspec.Struct, frozen=True):
     """A tar that is at hand as a whole: an archive."""
 
     contents: Contents

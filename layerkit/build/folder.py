@@ -8,15 +8,15 @@ all. Where the folder cannot be written nothing is kept, and nothing fails. Bloc
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 MOST_FILES: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheFolder:
+class CacheFolder(msgspec.Struct, frozen=True, kw_only=True):
     """The files in `folder`, at most `most_files`, of at most `most_bytes` together: those not used for longest go
     first. Without `is_trusted` none is found, and all are kept anew."""
 

@@ -3,9 +3,10 @@
 A file that a crash cut short fails its checksum, and is made anew. Blocking.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from layerkit.build.folder import CacheFolder
 from layerkit.layer.index import LayerIndex, diff_id_differs
@@ -16,8 +17,7 @@ MOST_BYTES: Final = 256 * 2**20
 """Of all files together; an index of a thousand files has about 20 kB."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderCache:
+class HeaderCache(msgspec.Struct, frozen=True, kw_only=True):
     """The cache in `folder`, of at most `most_bytes`: those not used for longest go first. Without `is_trusted` nothing
     is found in it, and all is remembered anew."""
 

@@ -7,16 +7,16 @@ patternmatcher (the patterns) and ignorefile (the lines). The room is pure.
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import Final, Self
+
+import msgspec
 
 from layerkit.oci.digest import shorten
 
 _BELOW: Final = r"(?:/.*)?"
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True):
     """One line. `expression` matches all that the line's pattern matches, and all below that.
 
     `components` are those of an exception's pattern, None standing for one that can match any number of names.
@@ -49,8 +49,7 @@ class _Rule:
         return len(self.components) > len(names)
 
 
-@dataclass(frozen=True, slots=True)
-class IgnoreRules:
+class IgnoreRules(msgspec.Struct, frozen=True):
     """What a `.dockerignore` says. Paths are relative to the context, like `a/b`.
 
     Docker makes no difference between files and directories: a `/` at the end of a pattern means nothing.

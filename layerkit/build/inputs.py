@@ -1,9 +1,10 @@
 """Inputs: what a plan needs beside the folder of its spec. It is brought before the plan is made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from layerkit.build.filesystem import Filesystem
 from layerkit.build.pick import Donor
@@ -31,17 +32,16 @@ Fetched = FileSource | Filesystem
 """A file, or what is in an archive."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """`base` is what the image is built on, and grows by the layers of the plan; `donors` are the other images that
     are copied from. `newest` is the time in seconds that no time of a source may exceed. Folders are read `backwards`
     to show that their order does not matter."""
 
-    base: Filesystem = field(default_factory=Filesystem)
-    donors: Mapping[Base, Donor] = field(default_factory=lambda: MappingProxyType({}))
-    fetched: Mapping[Fetch, Fetched] = field(default_factory=lambda: MappingProxyType({}))
-    debs: "Mapping[Apt, ArrivedDebs]" = field(default_factory=lambda: MappingProxyType({}))
-    wheels: "Mapping[Python, ArrivedWheels]" = field(default_factory=lambda: MappingProxyType({}))
+    base: Filesystem = msgspec.field(default_factory=Filesystem)
+    donors: Mapping[Base, Donor] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    fetched: Mapping[Fetch, Fetched] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    debs: "Mapping[Apt, ArrivedDebs]" = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    wheels: "Mapping[Python, ArrivedWheels]" = msgspec.field(default_factory=lambda: MappingProxyType({}))
     newest: int = MAX_MTIME
     backwards: bool = False
 

@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
 
 from layerkit.build.ahead import DEAF, Listener
 from layerkit.build.alike import AlikeRecords, Looks, sample
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from layerkit.build.shared import SharedLayers
 
 
-@dataclass(frozen=True, slots=True)
-class _Sink:
+class _Sink(msgspec.Struct, frozen=True):
     """A file that takes no more once the layer is `abandoned`."""
 
     file: BinaryIO
@@ -46,8 +46,7 @@ def _proceed(abandoned: Event) -> None:
         raise LayerError("the build was interrupted")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packer:
+class Packer(msgspec.Struct, frozen=True, kw_only=True):
     """`records` say what was made before, `alike` of which content, `stretches` what of it can be used again, and `has`
     whether the store has it still, and counts on it from then on. `shared` is what other machines have made.
 

@@ -6,7 +6,8 @@ attributes only the execute bit counts, and its time where that is asked for.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from layerkit.build.exclude import ExcludeRules
 from layerkit.build.filesystem import Filesystem, Match, join
@@ -19,8 +20,7 @@ from layerkit.oci.digest import shorten
 from layerkit.spec.model import Copy
 
 
-@dataclass(frozen=True, slots=True)
-class _Picked:
+class _Picked(msgspec.Struct, frozen=True):
     """`path` in the other image, where `entry` is, goes to `destination`, for which `folders` are made."""
 
     path: str
@@ -29,8 +29,7 @@ class _Picked:
     folders: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Donor:
+class Donor(msgspec.Struct, frozen=True):
     """Another image, which messages call `name`."""
 
     name: str

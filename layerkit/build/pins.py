@@ -1,8 +1,9 @@
 """Pins: what a build takes from its lock, and what it looks up because the lock does not have it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
+
+import msgspec
 
 from layerkit.document.problem import DocumentError, Position
 from layerkit.oci.digest import Digest
@@ -19,8 +20,7 @@ class NotLocked(DocumentError):
     """The lock does not have what the spec asks for, and must."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Pins:
+class Pins(msgspec.Struct, kw_only=True):
     """Those of one build. `lock` is what is known, and has to have all that is asked where the build `is_locked`.
 
     `used` is what of it was asked for, and what was found beside it.
@@ -28,10 +28,10 @@ class Pins:
 
     lock: Lock = NO_LOCK
     is_locked: bool = False
-    _bases: dict[str, Digest] = field(default_factory=dict)
-    _urls: dict[str, LockedURL] = field(default_factory=dict)
-    _apt: dict[LayerKey, AptLock] = field(default_factory=dict)
-    _python: dict[LayerKey, PythonLock] = field(default_factory=dict)
+    _bases: dict[str, Digest] = msgspec.field(default_factory=dict)
+    _urls: dict[str, LockedURL] = msgspec.field(default_factory=dict)
+    _apt: dict[LayerKey, AptLock] = msgspec.field(default_factory=dict)
+    _python: dict[LayerKey, PythonLock] = msgspec.field(default_factory=dict)
 
     @property
     def used(self) -> Lock:

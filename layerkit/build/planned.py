@@ -1,7 +1,6 @@
 """Planned: the layers of an image before anything of them is written, as values."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import NamedTuple
@@ -134,8 +133,7 @@ class PlannedLayer:
         return f"{self.files} {'file' if self.files == 1 else 'files'}, {format_size(self.size)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildPlan:
+class BuildPlan(msgspec.Struct, frozen=True, kw_only=True):
     """`warnings` are what a person may want to know and change; `doubts`, which are among them, what may keep the image
     from working: a strict build stops at them."""
 

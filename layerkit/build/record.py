@@ -9,7 +9,6 @@ one that cannot be read nothing is known. Blocking.
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -70,8 +69,7 @@ class _File(msgspec.Struct, frozen=True):
     builds: tuple[BuildRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(msgspec.Struct, frozen=True):
     """Those of a folder, `builds` beside the local store."""
 
     folder: Path

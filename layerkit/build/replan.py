@@ -7,7 +7,6 @@ entries has the plan made after all, and is told where the files are others by t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -42,13 +41,12 @@ class _KeptPlan(msgspec.Struct, frozen=True):
     doubts: tuple[Doubt, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replanner:
+class Replanner(msgspec.Struct, frozen=True, kw_only=True):
     """Plans, some of whose words are kept in `folder`, the user's cache. Without `is_trusted` each is made."""
 
     folder: Path
     is_trusted: bool = True
-    program: str = field(default_factory=stamp_of_program)
+    program: str = msgspec.field(default_factory=stamp_of_program)
     """Another one may plan otherwise."""
 
     def plan(self, spec: Spec, inputs: Inputs) -> BuildPlan:
@@ -92,7 +90,7 @@ def _key(spec: Spec) -> str:
 
 
 def _recall(kept: _KeptPlan, spec: Spec, inputs: Inputs) -> BuildPlan:
-    later = _Later(spec, replace(inputs, base=inputs.base.copy()))
+    later = _Later(spec, msgspec.structs.replace(inputs, base=inputs.base.copy()))
     layers = []
     for number, known in enumerate(kept.layers):
         make = later.making(number, known.outline)

@@ -9,10 +9,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from layerkit.build.recipes import LayerRecord, LayerRecords
 from layerkit.layer.entry import MAX_MTIME, ROOT, Entry, EntryType
@@ -29,16 +30,14 @@ from layerkit.spec.capabilities import CAPABILITY, to_revision_2
 _USUAL_ROOT: Final = (0o755, 0, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RootfsLayer:
+class RootfsLayer(msgspec.Struct, frozen=True, kw_only=True):
     """`warnings` are of what the tar had and no layer can have."""
 
     written: WrittenLayer
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RootfsImporter:
+class RootfsImporter(msgspec.Struct, frozen=True, kw_only=True):
     """`records` say which layer came of which tar, `spool` is a folder for what is decompressed. `write` makes a layer
     of entries in the store, and `has` says whether it has one."""
 

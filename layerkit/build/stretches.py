@@ -4,7 +4,6 @@ The record is of the cache and the bytes are the layer's own in the store: one t
 Blocking.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -36,8 +35,7 @@ class LastLayer(msgspec.Struct, frozen=True, array_like=True):
         return Descriptor(media_type=self.media_type, digest=Digest(self.digest), size=self.size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StretchRecords:
+class StretchRecords(msgspec.Struct, frozen=True, kw_only=True):
     """The records in `folder`. Without `is_trusted` none is found."""
 
     folder: Path

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from layerkit.build.environments import ArrivedWheels, Environments
 from layerkit.build.fetch import Answer, Fetcher, OpenURL
 from layerkit.build.filesystem import Filesystem
@@ -293,7 +295,7 @@ def open_wheels(fetcher: Fetcher, tools: PythonTools | None, limits: Limits) -> 
         tools = _plain_tools(fetcher.open_url)
     keeper = Keeper(folder=fetcher.folder, is_trusted=fetcher.is_trusted)
     environments = Environments(keeper=keeper, limits=limits)
-    fetcher = replace(fetcher, open_url=_opening(tools, told))
+    fetcher = msgspec.structs.replace(fetcher, open_url=_opening(tools, told))
     return Wheels(fetcher=fetcher, tools=tools, environments=environments, told=told)
 
 

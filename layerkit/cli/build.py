@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -312,7 +311,7 @@ def _refuse_folder(names: Iterable[str]) -> None:
 def _parse_limits(limits: tuple[str, ...]) -> dict[str, int]:
     from layerkit.layer.limits import Limits  # noqa: PLC0415 - few builds need others
 
-    known = [field.name for field in fields(Limits)]
+    known = Limits.__struct_fields__
     parsed = {}
     for limit in limits:
         name, _, number = limit.partition("=")

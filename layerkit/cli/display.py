@@ -6,9 +6,10 @@ Calls come from the event loop and from threads alike, so each display has a loc
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from threading import Event, RLock, Thread
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from layerkit.cli.voice import one_line, write_error, write_line
 from layerkit.oci.codec import encode_json
@@ -59,8 +60,7 @@ class Display(Protocol):
         """Nothing runs any more; `done` where all went well. Closing twice does no harm."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Watched:
+class Watched(msgspec.Struct, kw_only=True):
     """A step that runs, as a display sees it: since when, and how many bytes are done."""
 
     step: Step
@@ -70,7 +70,7 @@ class Watched:
     told: float = 0.0
     """When it was last told of."""
     number: int = 0
-    samples: list[tuple[float, int]] = field(default_factory=list)
+    samples: list[tuple[float, int]] = msgspec.field(default_factory=list)
 
     @property
     def name(self) -> str:

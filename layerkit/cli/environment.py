@@ -4,13 +4,13 @@ import os
 import platform
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+import msgspec
 
 from layerkit.cli.voice import Voice
 from layerkit.content.store import Store
@@ -146,8 +146,7 @@ class RegistryType(click.ParamType[Reference]):
         return reference
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach registries, as the command line says: the same options for every command that talks to them."""
 
     insecure: bool = False
@@ -157,6 +156,7 @@ class Access:
     authfile: Path | None = None
 
 
+_USUAL: Final = Access()
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _ACCESS_OPTIONS: Final = (
     click.option(
@@ -197,7 +197,7 @@ def access_options(command: Callable[..., T]) -> Callable[..., T]:
     return run
 
 
-def open_store(access: Access = Access()) -> Store:
+def open_store(access: Access = _USUAL) -> Store:
     """The local store of images. What it has to bring from registries it brings as `open_registry` would."""
 
     def reach(reference: Reference) -> AbstractAsyncContextManager[Registry]:
@@ -207,7 +207,7 @@ def open_store(access: Access = Access()) -> Store:
 
 
 @asynccontextmanager
-async def open_registry(reference: Reference, access: Access = Access()) -> AsyncIterator[Registry]:
+async def open_registry(reference: Reference, access: Access = _USUAL) -> AsyncIterator[Registry]:
     """The registry of a reference, with the user's credentials and certificates for it."""
     # Not at the top: the HTTP client takes 0.3 s to import, and a build that talks to nobody needs none of it.
     from layerkit.remote.credentials import find_credentials, read_sources  # noqa: PLC0415
@@ -218,11 +218,11 @@ async def open_registry(reference: Reference, access: Access = Access()) -> Asyn
     sources = read_sources(os.environ, access.authfile)
 
     def describe(endpoint: "Endpoint", is_mirror: bool) -> "Connection":
-        trusting = replace(access, insecure=access.insecure or endpoint.insecure)
+        trusting = msgspec.structs.replace(access, insecure=access.insecure or endpoint.insecure)
         connection = _connection(
             endpoint.reference.host, trusting, lambda: find_credentials(endpoint.reference, sources)
         )
-        return replace(connection, patience=HASTY if is_mirror else PATIENT)
+        return msgspec.structs.replace(connection, patience=HASTY if is_mirror else PATIENT)
 
     async with open_routed(reference.domain, load_registries(os.environ), describe) as registry:
         yield registry
@@ -258,7 +258,7 @@ def _connection(host: str, access: Access, credentials: "Credentials | FindCrede
 
 @asynccontextmanager
 async def open_url(
-    url: str, offset: int = 0, version: str = "", access: Access = Access(), authorization: str = ""
+    url: str, offset: int = 0, version: str = "", access: Access = _USUAL, authorization: str = ""
 ) -> "AsyncIterator[Answer]":
     """A file of the web, whose server may have a certificate of the command line's authority."""
     from layerkit.remote.tls import Certificates, make_context  # noqa: PLC0415 - see open_registry

@@ -5,11 +5,11 @@ A build that changes nothing takes little longer than its imports: what few of t
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from layerkit.build.builder import Builder
 from layerkit.build.built import BuildResult
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from layerkit.cli.push import Pushes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be built, under which names, and where it goes. `again` are arguments of a build to compare with."""
 
     selected: Sequence[ImageSpec]
@@ -61,7 +60,7 @@ async def carry_out(order: Order, builder: Builder, output: Output) -> "tuple[li
             from layerkit.cli.caches import open_caches  # noqa: PLC0415 - see above
 
             caches = open_caches(builder.store, order.cache_from, output, order.access)
-            builder = replace(builder, shared=await stack.enter_async_context(caches))
+            builder = msgspec.structs.replace(builder, shared=await stack.enter_async_context(caches))
         built = await builder.build(order.selected, listeners)
         results = [result for result in built if result.spec.name in order.references]
         for warning in dict.fromkeys(warning for result in results for warning in result.warnings):

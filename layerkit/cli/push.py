@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 
 import click
+import msgspec
 
 from layerkit.build.ahead import Ahead, Listener, going_ahead
 from layerkit.cli.environment import Access, ReferenceType, access_options, open_registry, open_store
@@ -66,7 +66,7 @@ class Pushes:
         copy = await self._ahead[reference.name].finish()
         # What went ahead is counted with the first name of each repository.
         log = self._logs.pop(reference.name, None) or StepLog(self._output, verb="pushed")
-        await _push(replace(copy, progress=log), reference, log, self._output)
+        await _push(msgspec.structs.replace(copy, progress=log), reference, log, self._output)
 
 
 @asynccontextmanager
@@ -84,8 +84,7 @@ async def open_pushes(
         yield pushes
 
 
-@dataclass(frozen=True, slots=True)
-class _All:
+class _All(msgspec.Struct, frozen=True):
     """A Listener for several."""
 
     listeners: Sequence[Listener]

@@ -381,8 +381,7 @@ class LayoutRepository(ListedRepository):
         return self.layout.root / "blobs" / f".upload-{upload}"
 
 
-@dataclass(slots=True)
-class LayoutUpload:
+class LayoutUpload(msgspec.Struct):
     id: str
     _path: Path
     _file: HashingFile

@@ -4,7 +4,6 @@ Sources: image-spec, manifest.md and config.md ("history": one entry for each la
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -27,13 +26,12 @@ MOST_LAYERS: Final = 120
 """Docker's limit is 127 (moby/moby, layer.MaxLayerDepth); what runs an image may need a few."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(msgspec.Struct, frozen=True, kw_only=True):
     """`layers` are what the manifest lists, in order; the config's `diff_ids` are as many."""
 
     config: ImageConfig
     layers: tuple[Descriptor, ...]
-    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    annotations: Mapping[str, str] = msgspec.field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def empty(cls, platform: Platform) -> Self:
@@ -76,7 +74,7 @@ class Image:
         document = dict(self.config.document)
         document["rootfs"] = {"type": "layers", "diff_ids": [*self.config.diff_ids, diff_id]}
         document["history"] = [*self._history(), {"created_by": created_by}]
-        return replace(self, config=ImageConfig.build(document), layers=(*self.layers, descriptor))
+        return msgspec.structs.replace(self, config=ImageConfig.build(document), layers=(*self.layers, descriptor))
 
     def created_at(self, seconds: int) -> "Image":
         """With this time, in seconds since 1970, as `created`, and in the history of the layers that have none."""
@@ -85,17 +83,17 @@ class Image:
         document = {**self.config.document, "created": created}
         if history:
             document["history"] = history
-        return replace(self, config=ImageConfig.build(document))
+        return msgspec.structs.replace(self, config=ImageConfig.build(document))
 
     def with_execution(self, fields: Mapping[str, Any]) -> "Image":
         """With these fields of the config's `config` object set; a value of None removes the field."""
         execution = {**(self.config.document.get("config") or {}), **fields}
         execution = {key: value for key, value in execution.items() if value is not None}
-        return replace(self, config=ImageConfig.build({**self.config.document, "config": execution}))
+        return msgspec.structs.replace(self, config=ImageConfig.build({**self.config.document, "config": execution}))
 
     def with_annotations(self, annotations: Mapping[str, str]) -> "Image":
         """With these annotations of the manifest set."""
-        return replace(self, annotations=MappingProxyType({**self.annotations, **annotations}))
+        return msgspec.structs.replace(self, annotations=MappingProxyType({**self.annotations, **annotations}))
 
     @property
     def manifest(self) -> Manifest:

@@ -6,9 +6,10 @@ pkg/archive/tar.go). What layers make together is a `FileTree` (`tree.py`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final
+
+import msgspec
 
 from layerkit.layer.decompress import decompress
 from layerkit.layer.entry import OPAQUE_WHITEOUT, ROOT, WHITEOUT_PREFIX, EntryType
@@ -74,8 +75,7 @@ _AUFS: Final = ".wh..wh."
 """What else begins so is the bookkeeping of AUFS, in layers that old versions of docker made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedEntry:
+class IndexedEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One path of an existing layer, as its header has it.
 
     `path` is relative to the root, without `.`, `..` or a slash at either end; ROOT is the root itself. `mode` is
@@ -107,15 +107,14 @@ class IndexedEntry:
         return "" if name == OPAQUE_WHITEOUT else parent + slash + name.removeprefix(WHITEOUT_PREFIX)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerIndex:
+class LayerIndex(msgspec.Struct, frozen=True, kw_only=True):
     """The entries of a layer in its order; a path may be there twice. `diff_id` and `uncompressed_size` are of the
     tar, as it was read. `contents` are those of the files of KEPT, by the offset of their entries."""
 
     entries: tuple[IndexedEntry, ...]
     diff_id: Digest
     uncompressed_size: int
-    contents: Mapping[int, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    contents: Mapping[int, bytes] = msgspec.field(default_factory=lambda: MappingProxyType({}))
 
 
 def index_layer(

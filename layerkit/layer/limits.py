@@ -1,13 +1,13 @@
 """Limits: what a layer or an archive that others made may cost. Pure."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from layerkit.layer.errors import LayerError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a layer may cost (LAYERS, S5). All are of bytes but `ratio` and `entries`.
 
     `ratio` of uncompressed to stored bytes holds once `ratio_after` are uncompressed. `extended_header` is one PAX or

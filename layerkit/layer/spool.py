@@ -8,10 +8,11 @@ import tempfile
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Final
+
+import msgspec
 
 from layerkit.layer.decompress import decompress_archive, detect_compression
 from layerkit.layer.errors import LayerError
@@ -79,8 +80,7 @@ class Shelf:
             return _Shelved(self._spool, start, len(content), identity)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shelved:
+class _Shelved(msgspec.Struct, frozen=True):
     spool: Spool
     start: int
     size: int

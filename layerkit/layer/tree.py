@@ -5,8 +5,9 @@ pkg/archive/tar.go). Source: image-spec, layer.md, "Applying Changesets".
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Final, Self
+
+import msgspec
 
 from layerkit.layer.entry import OPAQUE_WHITEOUT, ROOT, WHITEOUT_PREFIX, EntryType
 from layerkit.layer.errors import LayerError
@@ -17,8 +18,7 @@ _MAX_SYMLINKS: Final = 40
 """Of one path: what Linux follows before it says ELOOP."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where the attributes and the content of a path are: in which of the layers, counted from 0 and the lowest,
     and in which of its entries. It is never a hardlink, unless to what is nowhere."""
 
@@ -222,7 +222,7 @@ class FileTree:
         siblings = _children_of(parent, entry)
         path = name if parent is self._root else f"{parent.entry.path}/{name}"
         if path != entry.path:
-            entry = replace(entry, path=path)
+            entry = msgspec.structs.replace(entry, path=path)
         old = siblings.get(name)
         if old is not None:
             if old.children is not None and entry.type is EntryType.DIRECTORY:

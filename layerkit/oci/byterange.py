@@ -5,9 +5,10 @@ Sources: RFC 9110, section 14; distribution-spec, "Pushing a blob in chunks" (it
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from layerkit.oci.errors import BlobUploadInvalid, RangeInvalid
 
@@ -16,8 +17,7 @@ _CONTENT_RANGE: Final = re.compile(r"\s*(?:bytes[ =])?\s*(\d+)-(\d+)(?:/(?:\d+|\
 _MAX_DIGITS: Final = 19
 
 
-@dataclass(frozen=True, slots=True)
-class ByteRange:
+class ByteRange(msgspec.Struct, frozen=True):
     """As asked for: from `first` on (or the last `-first` bytes where it is negative), up to and with `last`."""
 
     first: int

@@ -4,7 +4,6 @@ Source: image-spec, config.md; `Healthcheck`, `Shell` and `OnBuild` are Docker's
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -62,8 +61,7 @@ class _Shape(msgspec.Struct, frozen=True, kw_only=True):
     config: Execution | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(msgspec.Struct, frozen=True):
     """A config: the raw bytes, the whole JSON object (read only, unknown keys kept), and the fields that we know."""
 
     raw: bytes

@@ -5,7 +5,6 @@ Sources: image-spec, manifest.md and image-index.md; distribution, docs/content/
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Self
 
@@ -109,8 +108,7 @@ class _Probe(msgspec.Struct, rename="camel"):
     fs_layers: Any = msgspec.UNSET
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True, dict=True):
     """A manifest as it is stored and sent: exact bytes, their media type and digest. Made by `Manifest.of`."""
 
     media_type: str

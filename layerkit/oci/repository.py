@@ -8,8 +8,9 @@ Repositories; building, pushing, pulling and mirroring read from one and write t
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import BinaryIO, Generic, Protocol, TypeVar
+
+import msgspec
 
 from layerkit.oci.byterange import ByteRange
 from layerkit.oci.descriptor import Descriptor
@@ -26,8 +27,7 @@ Content = Callable[[int], AsyncIterator[bytes]]
 """Content that can be read again from any offset, in bytes, so that whoever sends it can resume."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item_co]):
+class Page(msgspec.Struct, Generic[Item_co], frozen=True):
     """A part of a list. `last` is where the next page begins after, None at the list's end."""
 
     items: tuple[Item_co, ...]

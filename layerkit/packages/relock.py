@@ -1,7 +1,6 @@
 """Relocking: what of a lock is to be looked up anew, and what has changed then. Pure."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -24,8 +23,7 @@ class Kind(StrEnum):
     WHEEL = "wheel"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Of one thing, by digest, of packages by version where that differs; "" is what is not there. `where` is the layer
     of a package."""
 
@@ -36,8 +34,7 @@ class Change:
     where: LayerKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Thing:
+class _Thing(msgspec.Struct, frozen=True):
     kind: Kind
     where: LayerKey | None
     name: str

@@ -13,11 +13,11 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from layerkit import __version__
@@ -55,8 +55,7 @@ def _nobody(text: str) -> None:
     """Hears nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a registry: `host` with its port, who we are there, what we trust, how long we go on trying.
 
     `note` hears what people should know and is no error: that something is tried again, and the registry's warnings.
@@ -71,8 +70,7 @@ class Connection:
     note: Callable[[str], None] = _nobody
 
 
-@dataclass(slots=True)
-class Habits:
+class Habits(msgspec.Struct):
     """What a registry was found to do, which no other request needs to find out again.
 
     `takes_parts` is whether uploads go on where they broke off, `least_part` what its parts must have in bytes, and
@@ -85,8 +83,7 @@ class Habits:
     lists_referrers: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A response that was read whole."""
 
     url: str

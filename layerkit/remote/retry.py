@@ -8,9 +8,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
+
+import msgspec
 
 from layerkit.oci.errors import OCIError
 
@@ -33,8 +34,7 @@ class Transient(Exception):
         self.after = after
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long one operation goes on: `attempts` that fail one after the other, and `budget` seconds of waiting in
     all. The n-th wait is a random part of `first * 2**n` seconds, and never more than of `most`. `stall` is how long
     the other side of a connection may neither send nor take anything."""
@@ -46,8 +46,7 @@ class Patience:
     stall: float = 120.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """The clocks and the chance that there are; tests have others. `clock` only ever grows, `today` is since 1970."""
 
     clock: Callable[[], float] = time.monotonic

@@ -1,9 +1,10 @@
 """A bill of materials: the packages and files of an image, as values. Pure."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from layerkit import __version__
 from layerkit.oci.digest import Digest
@@ -42,8 +43,7 @@ def web_address(text: str) -> str:
     return text if _ADDRESS.fullmatch(text) else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class BilledFile:
+class BilledFile(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """A file of the image's own layers. `path` is absolute; the digests are of its content, in hexadecimal."""
 
     path: str
@@ -51,8 +51,7 @@ class BilledFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BilledPackage:
+class BilledPackage(msgspec.Struct, frozen=True, kw_only=True):
     """`purl` is a package URL, and names each package once. `license` is an SPDX expression, "" where none is clear;
     `sha256` is of the archive that the lock names, None for what was in the image before; `files` are those of the
     image's own layers."""
@@ -68,8 +67,7 @@ class BilledPackage:
     files: tuple[BilledFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """What is in an image for one platform, each part sorted. `digest` is of its manifest, `created` as its config has
     it, in RFC 3339; `system` is the distribution as os-release names it: id, version and what people call it.
 

@@ -10,10 +10,11 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from hashlib import sha1, sha256
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
 
 from layerkit.layer.entry import EntryType
 from layerkit.layer.errors import LayerError
@@ -83,19 +84,17 @@ async def survey_image(image: ViewedImage, *, own_layers: int, lock: Lock) -> Bi
         raise LayerError(f"{image.name}: {error}") from error
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(msgspec.Struct):
     """A content of a layer, and the paths that have it."""
 
     entry: IndexedEntry
-    paths: list[str] = field(default_factory=list)
+    paths: list[str] = msgspec.field(default_factory=list)
     is_kept: bool = False
 
 
-@dataclass(slots=True)
-class _Found:
-    texts: dict[str, bytes] = field(default_factory=dict)
-    files: dict[str, BilledFile] = field(default_factory=dict)
+class _Found(msgspec.Struct):
+    texts: dict[str, bytes] = msgspec.field(default_factory=dict)
+    files: dict[str, BilledFile] = msgspec.field(default_factory=dict)
 
 
 def _read(file: BinaryIO, media_type: str, places: Mapping[int, _Place]) -> _Found:
@@ -125,7 +124,7 @@ def _make_bill(image: ViewedImage, tree: FileTree, found: _Found, lock: Lock) ->
         known = packages.get(package.purl)
         if known is not None:
             files = tuple(sorted((*known.files, *files)))
-        packages[package.purl] = replace(package, files=files)
+        packages[package.purl] = msgspec.structs.replace(package, files=files)
     for package in _remote(lock):
         packages.setdefault(package.purl, package)
     return Bill(

@@ -6,8 +6,9 @@ cap_from_text(3), capabilities(7); linux/capability.h, struct vfs_cap_data; LAYE
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from layerkit.document.problem import InvalidValue
 from layerkit.document.scalars import parse_text
@@ -75,8 +76,7 @@ _ACTION: Final = re.compile(r"([-+=])([eip]*)")
 _EXAMPLE: Final = "write it like cap_net_bind_service=ep"
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True):
     """Bit masks, and whether the process has what it is permitted from the start."""
 
     permitted: int

@@ -3,12 +3,12 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from layerkit.build.alike import AlikeRecords, Looks, sample
 from layerkit.build.builder import Builder

@@ -10,12 +10,12 @@ import tarfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from layerkit.build.builder import Builder
 from layerkit.build.built import BuiltImage

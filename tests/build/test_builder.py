@@ -5,13 +5,13 @@ import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from layerkit.build.alike import AlikeRecords
 from layerkit.build.builder import Builder

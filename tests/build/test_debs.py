@@ -3,11 +3,11 @@
 import io
 import resource
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from layerkit.build.archives import SNAPSHOT
 from layerkit.build.builder import Builder

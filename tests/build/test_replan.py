@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from layerkit.build.filesystem import Filesystem, OpenTar
 from layerkit.build.inputs import Inputs
@@ -154,7 +154,7 @@ def test_each_of_the_inputs_counts(load: Load, tree: Path) -> None:
         "newest": 5,
         "backwards": True,
     }
-    assert others.keys() == {field.name for field in fields(Inputs)}
+    assert others.keys() == set(Inputs.__struct_fields__)
     found = {Planner(spec, Inputs()).survey()}
     found |= {Planner(spec, replace(Inputs(), **{name: value})).survey() for name, value in others.items()}
     assert None not in found

@@ -4,11 +4,11 @@ import asyncio
 import gzip
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from layerkit.build.builder import Builder
 from layerkit.build.built import BuildResult

@@ -5,11 +5,11 @@ import gzip
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from layerkit.build.builder import Builder
 from layerkit.build.built import BuildResult

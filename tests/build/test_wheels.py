@@ -5,10 +5,10 @@ import io
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from layerkit.build.builder import Builder
 from layerkit.build.built import BuiltImage

@@ -14,7 +14,6 @@ import tarfile
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from layerkit.layer.arrange import arrange
 from layerkit.layer.compress import Compression

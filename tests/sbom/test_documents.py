@@ -1,10 +1,10 @@
 """Bills as documents: whatever stands in an image, they are made, and are the same again."""
 
 import json
-from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from layerkit.oci.digest import Digest
 from layerkit.oci.platform import parse_platform

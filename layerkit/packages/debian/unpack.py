@@ -6,9 +6,10 @@ of another package is only replaced where `Replaces` says so. On a system with a
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from layerkit.layer.entry import ROOT, Entry, EntryType
 from layerkit.layer.errors import LayerError
@@ -30,8 +31,7 @@ _ALWAYS_MERGED: Final = ("bin", "sbin", "lib")
 _SECURITY: Final = "security.capability"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenDeb:
+class OpenDeb(msgspec.Struct, frozen=True, kw_only=True):
     """A package whose files can be read."""
 
     deb: Deb
@@ -114,7 +114,9 @@ def _find_content(link: IndexedEntry, item: OpenDeb, excluded: Excluded) -> Inde
     if not excluded.has(link.link, is_folder=False):
         return link
     target = next((entry for entry in item.index.entries if entry.path == link.link), None)
-    return link if target is None or target.type is not EntryType.FILE else replace(target, path=link.path)
+    return (
+        link if target is None or target.type is not EntryType.FILE else msgspec.structs.replace(target, path=link.path)
+    )
 
 
 def _merge_usr(debs: Iterable[OpenDeb], system: System) -> None:
