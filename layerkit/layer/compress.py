@@ -72,7 +72,7 @@ def find_codec(compression: Compression, level: int | None = None) -> Codec:
         case Compression.GZIP_FAST:
             import isal  # noqa: PLC0415 - as below
 
-            record = f"isa-l/{isal.ISAL_VERSION};level={FAST_LEVEL};{_GZIP_RECORD}"
+            record = f"isa-l/{isal.ISAL_VERSION};level={FAST_LEVEL};{_GZIP_RECORD};samples=isa-l"
             return Codec(OCI_LAYER_GZIP, record, fast_gzip_blocks())
         case Compression.ZSTD:
             # Not at the top: most layers are gzip, and a build that changes nothing compresses none.

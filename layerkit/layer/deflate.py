@@ -35,19 +35,19 @@ _ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # Its s
 
 def gzip_blocks(level: int) -> BlockFormat:
     """By zlib-ng: its bytes do not depend on the CPU."""
-    return _blocks_of(partial(_deflate, level=level))
+    return _blocks_of(partial(_deflate, level=level), _deflate_sample)
 
 
 def fast_gzip_blocks() -> BlockFormat:
     """By ISA-L: its bytes do (LAYERS, item 38)."""
-    return _blocks_of(_deflate_fast)
+    return _blocks_of(_deflate_fast, _deflate_fast)
 
 
-def _blocks_of(deflate: Callable[[Content], bytes]) -> BlockFormat:
+def _blocks_of(deflate: Callable[[Content], bytes], try_out: Callable[[Content], bytes]) -> BlockFormat:
     """One member of blocks that are compressed independently, each ending at a whole byte (LAYERS, items 28-30)."""
 
     def encode(block: Content) -> bytes:
-        return _store(block) if _is_dense(block) else deflate(block)
+        return _store(block) if _is_dense(block, try_out) else deflate(block)
 
     return BlockFormat(encode=encode, decode=_inflate, prefix=_HEADER, end=_end)
 
@@ -65,7 +65,7 @@ def _inflate(stored: bytes, size: int) -> bytes:
 
 def pack_member(content: Content, *, level: int | None = None) -> bytes:
     """A gzip member of its own, by the codec of eStargz. Drops the GIL."""
-    if _is_dense(content):
+    if _is_dense(content, _deflate_sample):
         deflated = _store(content) + _LAST_BLOCK
     else:
         deflated = _deflate(content, level=level or GZIP_LEVEL, end=zlib_ng.Z_FINISH)
@@ -85,17 +85,22 @@ def _deflate_fast(block: Content) -> bytes:
     return deflate.compress(block) + deflate.flush(isal_zlib.Z_FULL_FLUSH)
 
 
-def _is_dense(block: Content) -> bool:
+def _deflate_sample(sample: Content) -> bytes:
+    """By the usual level, so that all levels decide alike what to store."""
+    return _deflate(sample, level=GZIP_LEVEL)
+
+
+def _is_dense(block: Content, try_out: Callable[[Content], bytes]) -> bool:
     """Whether a block is not worth deflating: what is compressed already, or noise.
 
     Samples that are spread over the block decide, and the first that gets smaller is the last: text costs one, a
-    sixtieth of the time that its block takes. All codecs of deflate ask zlib-ng, so that they decide alike.
+    sixtieth of the time that its block takes.
     """
     if len(block) < _SAMPLES * _SAMPLE:
         return False
     step = (len(block) - _SAMPLE) // (_SAMPLES - 1)
     samples = (block[start : start + _SAMPLE] for start in range(0, len(block), step)[:_SAMPLES])
-    return all(len(_deflate(sample, level=GZIP_LEVEL)) * 100 > _SAMPLE * WORTH_IT for sample in samples)
+    return all(len(try_out(sample)) * 100 > _SAMPLE * WORTH_IT for sample in samples)
 
 
 def _store(block: Content) -> bytes:

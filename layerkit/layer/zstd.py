@@ -21,33 +21,33 @@ _MOST_CONTEXTS: Final = 64 * 2**20
 """Bytes of those of all threads together: of level 3 each has 1 MiB, of level 19 33."""
 
 
-class _Compressor(threading.local):
-    """One for each thread, that is used again: to make its tables takes as long as to fill them."""
+class _Contexts(threading.local):
+    """Of each thread its own, that are used again: to make their tables takes a part of the time that a block takes."""
 
     def __init__(self, level: int) -> None:
-        # With the checksum and the size of the content.
         self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+        self._decompressor = zstandard.ZstdDecompressor()
 
     def encode(self, block: Content) -> bytes:
         return self._compressor.compress(block)
+
+    def decode(self, stored: bytes, size: int) -> bytes:
+        try:
+            # What a damaged frame says of its content must not choose how much memory that takes.
+            if zstandard.frame_content_size(stored) != size:
+                raise ValueError("it is no frame of this size")
+            return self._decompressor.decompress(stored, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from error
 
 
 def zstd_blocks(level: int) -> BlockFormat:
     """How this level stores blocks."""
     parameters = zstandard.ZstdCompressionParameters.from_level(level, source_size=_BLOCK_SIZE)
+    contexts = _Contexts(level)
     return BlockFormat(
-        encode=_Compressor(level).encode,
-        decode=_decode,
+        encode=contexts.encode,
+        decode=contexts.decode,
         block_size=_BLOCK_SIZE,
         most_threads=max(1, _MOST_CONTEXTS // parameters.estimated_compression_context_size()),
     )
-
-
-def _decode(stored: bytes, size: int) -> bytes:
-    try:
-        # What a damaged frame says of its content must not choose how much memory that takes.
-        if zstandard.frame_content_size(stored) != size:
-            raise ValueError("it is no frame of this size")
-        return zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from error
