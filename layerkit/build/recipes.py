@@ -9,7 +9,6 @@ is not found, and the layer is made. A record says nothing of a blob that the st
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -54,8 +53,7 @@ class LayerRecord(msgspec.Struct, frozen=True, rename="camel"):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerRecords:
+class LayerRecords(msgspec.Struct, frozen=True, kw_only=True):
     """The records in `folder`, by recipes. Without `is_trusted` none is found."""
 
     folder: Path

@@ -8,7 +8,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -39,8 +38,7 @@ _Row = tuple[str, int, int, int, int, int, int, str]
 which its source has an identity; of a link where it leads. Times are in nanoseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """What a copy takes of one folder, or a file by itself.
 
     What is at `path` on this machine goes to `destination` in the image, for which the copy makes `folders`: `itself`,
@@ -60,16 +58,15 @@ class _Part:
         return hashlib.sha256(_ENCODER.encode(parts)).digest()
 
 
-@dataclass(slots=True)
-class Sight:
+class Sight(msgspec.Struct):
     """What a copy takes, as one walk over the context has found it. To copy it uses it up, for it is as large as what
     becomes of it.
 
     `unmatched` are patterns that excluded none of what there is; where parts `overlap`, two may have the same path.
     """
 
-    parts: list[_Part] = field(default_factory=list)
-    unmatched: list[str] = field(default_factory=list)
+    parts: list[_Part] = msgspec.field(default_factory=list)
+    unmatched: list[str] = msgspec.field(default_factory=list)
     overlap: bool = False
 
     @property
@@ -358,8 +355,7 @@ class Context:
         return f"did you mean {join(parent, close[0])}?" if close else f"sources are looked for in {self._root}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
+class _Match(msgspec.Struct, frozen=True):
     """`relative` to the context as found, `below` the glob's fixed part, `inside` the context with every link followed,
     and `real` on this machine. `below` is "" for what no glob found."""
 

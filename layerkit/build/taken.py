@@ -1,14 +1,14 @@
 """Taken: an entry of a layer, where it came from, and the attributes that a spec gives to what it copies. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from layerkit.layer.entry import MAX_MTIME, Entry, EntryType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """The attributes of what is copied, with every name resolved.
 
     `mode` None is 0644, or 0755 where the source is executable. `newest` are seconds that no time of a source may

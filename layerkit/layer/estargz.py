@@ -8,7 +8,6 @@ diff_id depends on the codec too. Source: stargz-snapshotter, docs/estargz.md; L
 import hashlib
 import struct
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -78,8 +77,7 @@ class _Table(msgspec.Struct):
     entries: list[_Item]
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
+class _Member(msgspec.Struct, frozen=True):
     """A stretch of the tar that becomes a gzip member: first `size` bytes of a file, which `item` tells of, then the
     headers up to the next content."""
 
@@ -88,8 +86,7 @@ class _Member:
     size: int = 0
 
 
-@dataclass(slots=True)
-class EstargzLayer:
+class EstargzLayer(msgspec.Struct):
     """A layer on its way: the bytes to store come out of `parts`, and the `annotations` of its descriptor are known
     once they have ended. `observe` is called with the tar, a stretch at a time and in order."""
 
@@ -97,8 +94,8 @@ class EstargzLayer:
     level: int | None
     threads: int
     observe: Callable[[Content], None]
-    annotations: dict[str, str] = field(default_factory=dict)
-    _items: list[_Item] = field(default_factory=list)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    _items: list[_Item] = msgspec.field(default_factory=list)
     _size: int = 0
 
     @classmethod

@@ -4,7 +4,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 import msgspec
@@ -107,8 +106,7 @@ class FileSource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return LayerError(f"{self.path!r} changed during the build: {how}; build again once nothing writes to it")
 
 
-@dataclass(frozen=True, slots=True)
-class BytesSource:
+class BytesSource(msgspec.Struct, frozen=True):
     """Content in memory."""
 
     content: bytes
@@ -138,8 +136,7 @@ class Contents(Protocol):
         """At most `size` bytes from there, none only where there are no more. Raises LayerError."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartSource:
+class PartSource(msgspec.Struct, frozen=True):
     """A file within a tar that nobody changes meanwhile: of another image, or of an archive."""
 
     contents: Contents
@@ -164,8 +161,7 @@ class PartSource:
             yield piece
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberSource:
+class MemberSource(msgspec.Struct, frozen=True, kw_only=True):
     """A file within a ZIP archive that nobody changes meanwhile, inflated as it is read.
 
     Its `stored` bytes are at `offset` of the `archive`, deflated or as they are; `name` is for messages. The content

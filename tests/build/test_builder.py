@@ -500,7 +500,7 @@ class TestNaming:
             await build("from: oci:base\n")
 
 
-class _Paused(BytesSource):
+class _Paused(BytesSource, frozen=True):
     """Content whose second piece is not given before somebody allows it."""
 
     begun = Event()

@@ -242,7 +242,7 @@ class TestLayer:
         assert NOISE[:65535] in raw
 
     def test_sources_may_give_their_content_in_any_pieces(self) -> None:
-        class Crumbs(BytesSource):
+        class Crumbs(BytesSource, frozen=True):
             def pieces(self, limit: int) -> Generator[bytes, None, None]:
                 yield from super().pieces(min(limit, 1000))
 

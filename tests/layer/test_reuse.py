@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,10 +23,10 @@ from layerkit.layer.write import WrittenLayer, write_layer
 Open = Callable[[tuple[bytes, WrittenLayer]], EarlierLayer]
 
 
-class Counted(BytesSource):
+class Counted(BytesSource, frozen=True):
     """Says when it is read."""
 
-    read: list[int] = []  # noqa: RUF012 - of all of them
+    read: ClassVar[list[int]] = []
 
     def pieces(self, limit: int) -> Generator[bytes, None, None]:
         self.read.append(self.size)
@@ -172,7 +173,7 @@ def test_the_key_of_a_joined_stretch_is_that_of_its_entries(tree: dict[str, byte
 
 
 def test_a_joined_stretch_has_no_key_where_a_part_has_none() -> None:
-    class Unknown(BytesSource):
+    class Unknown(BytesSource, frozen=True):
         identity = None  # type: ignore[assignment]
 
     parts = (Stretch((file("a", b""),)), Stretch((Entry(path="b", type=EntryType.FILE, mode=0, source=Unknown(b"")),)))
