@@ -19,7 +19,7 @@ from layerkit.spec.model import Spec
 
 MOST_BYTES: Final = 64 * 2**20
 """Of all records together; one of 60,000 files has 100 kB."""
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class LastLayer(msgspec.Struct, frozen=True, array_like=True):

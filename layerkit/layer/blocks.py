@@ -17,11 +17,12 @@ Content = bytes | bytearray
 
 
 class PackedBlock(NamedTuple):
-    """A block, how it is stored, and its CRC-32."""
+    """A block and how it is stored, and the CRC-32 of both."""
 
     content: Content
     stored: Content
     checksum: int
+    stored_checksum: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +47,15 @@ class BlockFormat:
         return IN_FLIGHT * BLOCK_SIZE // self.block_size
 
     def pack(self, block: Content) -> PackedBlock:
-        return PackedBlock(block, self.encode(block), zlib_ng.crc32(block))
+        stored = self.encode(block)
+        return PackedBlock(block, stored, zlib_ng.crc32(block), zlib_ng.crc32(stored))
 
     def unpack(self, stored: bytes, size: int, checksum: int) -> PackedBlock:
         """The block that was stored so. Raises ValueError for other bytes than those."""
         content = self.decode(stored, size)
         if len(content) != size or zlib_ng.crc32(content) != checksum:
             raise ValueError("it has another size or checksum")
-        return PackedBlock(content, stored, checksum)
+        return PackedBlock(content, stored, checksum, zlib_ng.crc32(stored))
 
     def join(self, blocks: Iterable[PackedBlock]) -> Generator[Content, None, None]:
         """The bytes to store, in order."""

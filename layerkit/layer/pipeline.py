@@ -1,7 +1,8 @@
 """Pipeline: work in several threads whose results come in order."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event, Lock, Semaphore, Thread
 from typing import Final, TypeVar
@@ -64,3 +65,50 @@ def map_in_order(
         for worker in workers:
             if worker.ident is not None:
                 worker.join()
+
+
+@contextmanager
+def hand_on(function: Callable[[T], object], *, in_flight: int) -> Iterator[Callable[[T], None]]:
+    """A way to hand items on to `function`, which works on them in their order and in a thread of its own: at most
+    `in_flight` are there before it is done with them.
+
+    What it raises is raised where the next item is handed on, or else at the end, by when it is done with all of them.
+    Where the block raises, what waits is let go. No thread outlives the block.
+    """
+    room, is_over = Semaphore(in_flight), Event()
+    line: SimpleQueue[T | _End] = SimpleQueue()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        while not isinstance(item := line.get(), _End):
+            if not is_over.is_set():
+                try:
+                    function(item)
+                except BaseException as error:  # noqa: BLE001 - whoever hands on raises it
+                    failed.append(error)
+                    is_over.set()
+            del item
+            room.release()
+
+    def put(item: T) -> None:
+        room.acquire()
+        if failed:
+            raise failed[0]
+        line.put(item)
+
+    worker = Thread(target=work, name="hand-on")
+    worker.start()
+    try:
+        yield put
+    except BaseException:
+        is_over.set()
+        raise
+    finally:
+        line.put(_End())
+        worker.join()
+    if failed:
+        raise failed[0]
+
+
+class _End:
+    """After the last item."""

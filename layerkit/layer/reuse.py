@@ -1,17 +1,19 @@
 """Reuse: stretches of a layer that are as they were are taken out of the layer that was made before.
 
 What is stored of a stretch depends on its entries alone (LAYERS, item 30), and so it is the same again wherever they
-are. It need not be read and deflated: to inflate it gives the tar, whose digest is wanted, at a fraction of that. Each
-block is checked by its size and CRC-32, for a store may have been damaged. Blocking.
+are. It need not be compressed, which is most of the work; the tar is needed still, for its digest. Small files are had
+by decompressing what is stored, larger ones by reading them again, whichever takes less time. All is checked by CRC-32,
+for a store may have been damaged, and a file may have changed. Blocking.
 """
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import BinaryIO
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Final
 
 import msgspec
+from zlib_ng import zlib_ng
 
 from layerkit.layer.arrange import Arranged
 from layerkit.layer.blocks import BlockFormat, Content, PackedBlock
@@ -25,12 +27,21 @@ class DamagedLayer(LayerError):
     """A layer that was made before is not what it was: to be made without it."""
 
 
+_READ_AGAIN: Final = 16 * 1024
+"""Bytes of its files on average from which on it takes less time to read a stretch than to inflate it."""
+
+
 class StoredBlock(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes as stored, bytes of the tar, and their CRC-32."""
+    """Bytes as stored, bytes of the tar, and the CRC-32 of these and those."""
 
     stored: int
     size: int
     checksum: int
+    stored_checksum: int
+
+    @classmethod
+    def of(cls, packed: PackedBlock) -> "StoredBlock":
+        return cls(len(packed.stored), len(packed.content), packed.checksum, packed.stored_checksum)
 
 
 class StoredStretch(msgspec.Struct, frozen=True, array_like=True):
@@ -65,21 +76,31 @@ class EarlierLayer:
 
 @dataclass(frozen=True, slots=True)
 class KeptBlock:
-    """A block that is stored in `file` already, at `offset` from the first one."""
+    """A block that is stored in `file` already, at `offset` from the first one. Its `content` is None where it is to be
+    had from there too."""
 
     file: BinaryIO
     offset: int
     block: StoredBlock
+    content: Content | None = None
 
-    def unpack(self, by: BlockFormat) -> PackedBlock:
+    def pack(self, by: BlockFormat) -> PackedBlock:
         """Raises DamagedLayer."""
+        known = self.block
+        if self.content is not None and zlib_ng.crc32(self.content) != known.checksum:
+            # The file has changed without a sign of it.
+            return by.pack(self.content)
         try:
-            stored = os.pread(self.file.fileno(), self.block.stored, len(by.prefix) + self.offset)
-            if len(stored) < self.block.stored:
+            stored = os.pread(self.file.fileno(), known.stored, len(by.prefix) + self.offset)
+            if len(stored) < known.stored:
                 raise ValueError("it ends early")
-            return by.unpack(stored, self.block.size, self.block.checksum)
+            if self.content is None:
+                return by.unpack(stored, known.size, known.checksum)
+            if zlib_ng.crc32(stored) != known.stored_checksum:
+                raise ValueError("it has another checksum")
         except (OSError, ValueError) as error:
             raise DamagedLayer(f"a layer that was made before is damaged: {error}") from error
+        return PackedBlock(self.content, stored, known.checksum, known.stored_checksum)
 
 
 @dataclass(slots=True)
@@ -105,7 +126,7 @@ class StretchPacker:
             for number, packed in blocks:
                 if number == len(self._done):
                     self._done.append([])
-                self._done[number].append(StoredBlock(len(packed.stored), len(packed.content), packed.checksum))
+                self._done[number].append(StoredBlock.of(packed))
                 yield packed
 
     @property
@@ -119,14 +140,14 @@ class StretchPacker:
             key = stretch.key or b""
             kept = self.earlier.find(key) if self.earlier is not None and key else None
             self._keys.append(key if self.may_keep(stretch.entries) else b"")
-            if kept is not None:
+            if kept is not None and stretch.size < _READ_AGAIN * len(stretch.entries):
                 for found in kept:
                     yield number, found
                 continue
             with closing(stretch.blocks(block_size=self.format.block_size)) as blocks:
                 for block in blocks:
-                    yield number, block
+                    yield number, replace(next(kept), content=block) if kept is not None else block
 
     def _pack(self, numbered: tuple[int, Content | KeptBlock]) -> tuple[int, PackedBlock]:
         number, block = numbered
-        return number, block.unpack(self.format) if isinstance(block, KeptBlock) else self.format.pack(block)
+        return number, block.pack(self.format) if isinstance(block, KeptBlock) else self.format.pack(block)

@@ -82,6 +82,11 @@ class Stretch:
         if self.is_last:
             yield TRAILER
 
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return sum(entry.size for entry in self.entries)
+
     @cached_property
     def key(self) -> bytes | None:
         """What tells its blocks from all others: None where the content of an entry cannot be told without reading."""

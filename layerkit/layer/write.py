@@ -10,6 +10,7 @@ from layerkit.layer.blocks import Content, PackedBlock
 from layerkit.layer.compress import Compression, count_threads, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.estargz import EstargzLayer
+from layerkit.layer.pipeline import hand_on
 from layerkit.layer.reuse import EarlierLayer, StoredStretch, StretchPacker
 from layerkit.layer.tar import iter_blocks
 from layerkit.oci.descriptor import Descriptor
@@ -85,10 +86,16 @@ def write_layer(
         if codec.media_type == OCI_LAYER:
             # What is stored is the tar, and so are digest and size (LAYERS, item 27).
             stored = tar
-        for part in parts:
+
+        def store(part: Content) -> None:
             if stored is not tar:
                 stored.take(part)
             sink.write(part)
+
+        # Beside the digest of the tar, which is taken here: one thread for both would keep all others waiting.
+        hand = stack.enter_context(hand_on(store, in_flight=1))
+        for part in parts:
+            hand(part)
     descriptor = Descriptor(
         media_type=codec.media_type,
         digest=stored.digest,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layerkit.layer.blocks import BlockFormat, Content
 from layerkit.layer.compress import LEVELS, Compression, count_threads, find_codec
 from layerkit.layer.errors import LayerError
-from layerkit.layer.pipeline import map_in_order
+from layerkit.layer.pipeline import hand_on, map_in_order
 from layerkit.oci.mediatype import compression_of
 
 WORDS = [f"word{number} ".encode() for number in range(2000)]
@@ -252,8 +252,8 @@ class TestUnpacking:
     def test_what_is_damaged_cut_or_followed_by_more_is_refused(self, compression: Compression) -> None:
         form = format_of(compression)
         block = BLOCKS[0][:20_000]
-        _, stored, checksum = form.pack(block)
-        stored = bytes(stored)
+        packed = form.pack(block)
+        stored, checksum = bytes(packed.stored), packed.checksum
         for size in (0, 1, 10, len(stored) // 2):
             with pytest.raises(ValueError):  # noqa: PT011 - the decoder says what
                 form.unpack(stored[:size], len(block), checksum)
@@ -361,6 +361,69 @@ class TestThreads:
 
     def test_there_is_at_least_one_and_at_most_one_for_each_block_in_flight(self) -> None:
         assert 1 <= count_threads() <= 8
+
+
+class TestHandingOn:
+    def test_all_is_done_in_order_and_in_one_other_thread(self) -> None:
+        seen: list[tuple[int, str]] = []
+
+        def see(number: int) -> None:
+            seen.append((number, threading.current_thread().name))
+
+        with hand_on(see, in_flight=4) as hand:
+            for number in range(50):
+                hand(number)
+        assert [number for number, _ in seen] == list(range(50))
+        assert {name for _, name in seen} == {"hand-on"}
+
+    def test_only_a_few_wait(self) -> None:
+        done: list[int] = []
+        with hand_on(done.append, in_flight=2) as hand:
+            for number in range(200):
+                hand(number)
+                assert number + 1 - len(done) <= 2
+
+    @pytest.mark.parametrize("last", [3, 1000])
+    def test_an_error_comes_with_the_next_one_or_at_the_end_and_no_thread_stays(self, last: int) -> None:
+        before = threading.active_count()
+        done: list[int] = []
+
+        def divide(number: int) -> None:
+            done.append(number)
+            _ = 1 // (number - 3)
+
+        def hand_all() -> None:
+            with hand_on(divide, in_flight=4) as hand:
+                for number in range(last + 1):
+                    hand(number)
+
+        with pytest.raises(ZeroDivisionError):
+            hand_all()
+        assert done == [0, 1, 2, 3]
+        assert threading.active_count() == before
+
+    def test_who_fails_does_not_wait_for_the_rest(self) -> None:
+        before = threading.active_count()
+        go = threading.Event()
+        done: list[int] = []
+
+        def wait(number: int) -> None:
+            assert go.wait(10)
+            done.append(number)
+
+        def fail() -> None:
+            with hand_on(wait, in_flight=4) as hand:
+                try:
+                    hand(1)
+                    hand(2)
+                    raise OSError("the source is gone")
+                finally:
+                    go.set()
+
+        with pytest.raises(OSError, match="the source is gone"):
+            fail()
+        assert done == [1, 2][: len(done)]
+        assert threading.active_count() == before
 
 
 class TestCodecs:
