@@ -10,7 +10,7 @@ from layerkit.layer.blocks import Content, PackedBlock
 from layerkit.layer.compress import Compression, count_threads, find_codec
 from layerkit.layer.entry import Entry
 from layerkit.layer.estargz import EstargzLayer
-from layerkit.layer.pipeline import hand_on
+from layerkit.layer.pipeline import hand_on, map_in_order
 from layerkit.layer.reuse import EarlierLayer, StoredStretch, StretchPacker
 from layerkit.layer.tar import iter_blocks
 from layerkit.oci.descriptor import Descriptor
@@ -116,8 +116,12 @@ def read_diff_id(entries: Iterable[Entry], proceed: Callable[[], None]) -> Diges
 
     `proceed` is called for each block, and raises where nobody waits any more. Raises what `write_layer` raises.
     """
-    with closing(iter_blocks(arrange(entries))) as blocks:
-        digester = new_hash()
+    digester = new_hash()
+    with (
+        closing(iter_blocks(arrange(entries))) as made,
+        # One thread reads while this one hashes.
+        closing(map_in_order(lambda block: block, made, 1)) as blocks,
+    ):
         for block in blocks:
             proceed()
             digester.update(block)

@@ -19,7 +19,7 @@ from layerkit.layer.entry import MAX_ID, Entry, EntryType
 from layerkit.layer.errors import LayerError
 from layerkit.layer.source import BytesSource, FileSource
 from layerkit.layer.tar import BLOCK_SIZE, iter_blocks, tar_size
-from layerkit.layer.write import FORMAT_VERSION, WrittenLayer, write_layer
+from layerkit.layer.write import FORMAT_VERSION, WrittenLayer, read_diff_id, write_layer
 from layerkit.oci.digest import Digest
 from layerkit.oci.mediatype import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from tests.layer.fixture import FIXTURE
@@ -241,3 +241,28 @@ def test_the_bytes_of_the_tar_are_told_as_they_are_made() -> None:
     layer = write_layer(entries, io.BytesIO(), advance=told.append)
     assert sum(told) == layer.uncompressed_size == tar_size(entries)
     assert max(told) <= BLOCK_SIZE
+
+
+class TestReading:
+    def test_the_diff_id_is_that_of_the_layer(self) -> None:
+        calls: list[None] = []
+        layer, _ = written(FIXTURE)
+        assert read_diff_id(FIXTURE, lambda: calls.append(None)) == layer.diff_id
+        assert len(calls) == len(list(iter_blocks(arrange(FIXTURE))))
+
+    def test_nobody_reads_on_and_no_thread_stays_where_nobody_waits(self) -> None:
+        def proceed() -> None:
+            raise LayerError("interrupted")
+
+        before = threading.active_count()
+        with pytest.raises(LayerError, match="interrupted"):
+            read_diff_id(FIXTURE, proceed)
+        assert threading.active_count() == before
+
+    def test_a_file_that_changed_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "log"
+        path.write_bytes(b"a")
+        source = FileSource.seen(str(path), path.stat())
+        path.write_bytes(b"ab")
+        with pytest.raises(LayerError, match="changed during the build"):
+            read_diff_id([Entry(path="log", type=EntryType.FILE, mode=0o644, source=source)], lambda: None)
