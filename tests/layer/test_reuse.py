@@ -133,7 +133,7 @@ def test_small_files_that_are_the_same_are_not_read_again(
 
 @pytest.mark.parametrize("compression", CODECS)
 def test_a_large_file_that_changed_without_a_sign_of_it_is_seen(open_earlier: Open, compression: Compression) -> None:
-    class Unseen(BytesSource):
+    class Unseen(BytesSource, frozen=True):
         identity = "the same"
 
     def entries(content: bytes) -> list[Entry]:
