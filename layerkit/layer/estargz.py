@@ -126,7 +126,7 @@ class EstargzLayer(msgspec.Struct):
                     if member.size == item.size:
                         item.digest = digest
                 offset += len(stored)
-                yield stored
+            yield b"".join(stored for stored, _ in packed)
         toc = msgspec.json.encode(_Table(1, self._items))
         entry = Entry(path=TOC, type=EntryType.FILE, mode=0o444, source=BytesSource(toc))
         content = encode_header(entry) + toc + padding(len(toc)) + TRAILER
