@@ -11,7 +11,6 @@ import asyncio
 import fcntl
 import hashlib
 import os
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -75,7 +74,7 @@ class Fetcher(msgspec.Struct, frozen=True, kw_only=True):
                 return self.path(sha256), sha256
             self.folder.joinpath("fetch").mkdir(parents=True, exist_ok=True)
             # Of a file that may be another one each time nothing is gone on with.
-            key = hashlib.sha256(f"{sha256} {url}".encode()).hexdigest() if sha256 else secrets.token_hex(12)
+            key = hashlib.sha256(f"{sha256} {url}".encode()).hexdigest() if sha256 else os.urandom(12).hex()
             partial = self.folder / "fetch" / f".partial-{key}"
             fd = await self._lock(partial, sha256)
             if fd is None:

@@ -3,7 +3,6 @@
 Calls come from the event loop and from threads alike, so each display has a lock. A display writes whole lines.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from threading import Event, RLock, Thread
@@ -12,7 +11,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from layerkit.cli.voice import one_line, write_error, write_line
-from layerkit.oci.codec import encode_json
+from layerkit.oci.codec import decode_json, encode_json
 from layerkit.oci.descriptor import Descriptor
 from layerkit.progress import Activity, Outcome, Step
 from layerkit.sizes import format_size
@@ -278,13 +277,14 @@ class JsonDisplay:
         """Nothing is left to say."""
 
     def _write(self, event: str, **facts: Any) -> None:
+        import json  # noqa: PLC0415 - as in `output`, text is asked for more often
+
         with self._lock:
             write_line(json.dumps({"event": event, "at": round(self._clock() - self._start, 3), **facts}))
 
 
 def _plain(descriptor: Descriptor) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(encode_json(descriptor.bare()))
-    return document
+    return decode_json(encode_json(descriptor.bare()), dict[str, Any])
 
 
 def format_descriptor(descriptor: Descriptor) -> str:

@@ -13,7 +13,6 @@ image-layout.md.
 import asyncio
 import fcntl
 import os
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -161,7 +160,7 @@ class Layout:
 
         For content that is hashed while it is made: nobody reads it a second time.
         """
-        temporary = self.root / "blobs" / f".upload-{secrets.token_hex(12)}"
+        temporary = self.root / "blobs" / f".upload-{os.urandom(12).hex()}"
         with readable_errors(str(self.root)):
             try:
                 with BufferedWriter(EarlyFile(temporary), BATCH) as file:
@@ -282,7 +281,7 @@ class LayoutRepository(ListedRepository):
         return self.layout.size_of(digest) is not None
 
     async def start_upload(self, *, algorithm: str = "sha256") -> str:
-        upload = f"{new_hash(algorithm).name}-{secrets.token_hex(12)}"
+        upload = f"{new_hash(algorithm).name}-{os.urandom(12).hex()}"
         with readable_errors(str(self.layout.root)):
             os.close(os.open(self._upload_path(upload), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         return upload

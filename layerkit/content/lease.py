@@ -12,7 +12,6 @@ file means nothing any more. Two rules make it safe:
 import errno
 import fcntl
 import os
-import secrets
 import threading
 import weakref
 from collections.abc import Iterable
@@ -61,7 +60,7 @@ class Lease:
     def _begin(self) -> bool:
         """False where nothing can be written, and so nothing freed."""
         folder = self._store / FOLDER
-        path = folder / secrets.token_hex(12)
+        path = folder / os.urandom(12).hex()
         try:
             make_folder(folder)
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -1,6 +1,5 @@
 """Scalars: the texts of a document as values, each with an error that says what to write instead. Pure."""
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,6 +13,8 @@ from layerkit.oci.digest import shorten
 
 def quote_list(words: Sequence[str]) -> str:
     """A list of text to paste into a document."""
+    import json  # noqa: PLC0415 - only a mistake needs it
+
     return json.dumps(list(words), ensure_ascii=False)
 
 

@@ -3,11 +3,9 @@
 Sources: RFC 1952 (gzip), RFC 8878 (zstd); the formats of xz and bzip2; LAYERS, S1 and S5.
 """
 
-import bz2
-import lzma
 from collections.abc import Callable, Generator, Iterator, Mapping
 from types import MappingProxyType
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from zlib_ng import zlib_ng
 from zstandard import ZstdDecompressor, ZstdError
@@ -16,6 +14,10 @@ from layerkit.layer.errors import LayerError, ends_early
 from layerkit.layer.limits import DEFAULT_LIMITS, Limits, exceeds
 from layerkit.oci.digest import shorten
 from layerkit.oci.mediatype import compression_of
+
+if TYPE_CHECKING:
+    import bz2
+    import lzma
 
 _READ: Final = 64 * 1024
 """Of a stored layer at once. Each member of a gzip copies what follows it: eStargz has one for each file."""
@@ -132,16 +134,22 @@ def _unpack_zstd(file: _Counter) -> Iterator[bytes]:
 
 def _unpack_xz(file: _Counter) -> Iterator[bytes]:
     """Any number of streams, with padding between and after them (the .xz file format, section 2)."""
+    import lzma  # noqa: PLC0415 - few files are compressed so
+
     yield from _unpack_streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY), "xz")
 
 
 def _unpack_bzip2(file: _Counter) -> Iterator[bytes]:
+    import bz2  # noqa: PLC0415 - as above
+
     yield from _unpack_streams(file, bz2.BZ2Decompressor, "bzip2")
 
 
 def _unpack_streams(
     file: _Counter, start: "Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]", kind: str
 ) -> Iterator[bytes]:
+    import lzma  # noqa: PLC0415 - as above
+
     stream = start()
     while content := file.read(_READ):
         while content or not (stream.eof or stream.needs_input):

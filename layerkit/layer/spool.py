@@ -4,7 +4,6 @@ A file without a name is gone with the process, however that ends. What is not c
 """
 
 import os
-import tempfile
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -40,6 +39,8 @@ class Spool:
     @classmethod
     def begin(cls, folder: Path, identity: str | None = None) -> "Spool":
         """An empty one, without a name, in `folder`, which is made where it is missing."""
+        import tempfile  # noqa: PLC0415 - few builds need one
+
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             return cls(os.dup(file.fileno()), identity)

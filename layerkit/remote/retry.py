@@ -5,10 +5,8 @@ the registry says when to come back (`Retry-After`) it decides. Nothing here kno
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
@@ -46,13 +44,19 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     stall: float = 120.0
 
 
+def _chance() -> float:
+    import random  # noqa: PLC0415 - few requests fail
+
+    return random.random()  # noqa: S311 - nothing secret
+
+
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """The clocks and the chance that there are; tests have others. `clock` only ever grows, `today` is since 1970."""
 
     clock: Callable[[], float] = time.monotonic
     today: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
+    chance: Callable[[], float] = _chance
 
 
 PATIENT: Final = Patience()
@@ -99,6 +103,8 @@ def parse_retry_after(header: str | None, now: float) -> float | None:
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text) if len(text) <= _MOST_DIGITS else float("inf")
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - hardly ever
+
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError):

@@ -78,9 +78,10 @@ def test_what_the_list_of_commands_does_not_need_is_not_imported(arguments: list
 
 
 _OF_NO_BUILD = (
-    "aiohttp, cryptography, pathspec, pydantic, rich, tarfile, yaml, layerkit.cli.outputs, layerkit.cli.push, "
-    "layerkit.cli.repro, layerkit.content.archive, layerkit.content.export, layerkit.document.parse, "
-    "layerkit.document.validate, layerkit.engine, layerkit.layer.zip, layerkit.remote.client, layerkit.spec.assemble"
+    "aiohttp, bz2, cryptography, email.utils, json, lzma, pathspec, pydantic, random, rich, secrets, tarfile, "
+    "tempfile, yaml, layerkit.cli.outputs, layerkit.cli.push, layerkit.cli.repro, layerkit.content.archive, "
+    "layerkit.content.export, layerkit.document.parse, layerkit.document.validate, layerkit.engine, "
+    "layerkit.layer.zip, layerkit.remote.client, layerkit.spec.assemble"
 )
 _OF_NO_LIST = f"{_OF_NO_BUILD}, layerkit.build, layerkit.document, layerkit.layer, layerkit.spec"
 
