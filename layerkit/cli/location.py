@@ -6,7 +6,6 @@ here, as `store:REF` is the local store's.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from layerkit.spec.model import ArchiveBase, LayoutBase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, kw_only=True):
     """An image that is there. `label` is what people call it, `name` its reference where it has one, `registry` the
     repository of a registry that it is in."""
 
@@ -45,8 +43,7 @@ class Source:
     registry: Reference | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     """How an image is to be copied, as the command line says."""
 
     access: Access
@@ -233,8 +230,7 @@ def _refuse_other_digest(reference: Reference, source: Source) -> None:
         raise click.UsageError(f"{source.label} has the digest {source.manifest.digest}, it cannot become {reference}.")
 
 
-@dataclass(frozen=True, slots=True)
-class _OneRepository:
+class _OneRepository(msgspec.Struct, frozen=True):
     """All blobs are there."""
 
     name: RepositoryName
@@ -243,8 +239,7 @@ class _OneRepository:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOrigins:
+class StoreOrigins(msgspec.Struct, frozen=True):
     """What the store knows of a registry's other repositories."""
 
     store: Store

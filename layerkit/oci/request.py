@@ -6,9 +6,10 @@ a repository's name may itself hold `blobs`, `manifests`, `uploads` and `tags`.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+import msgspec
 
 from layerkit.oci.digest import Digest, new_hash, shorten
 from layerkit.oci.errors import (
@@ -26,34 +27,29 @@ from layerkit.oci.reference import RepositoryName, Tag, parse_repository_name, p
 from layerkit.oci.scope import CATALOG, Scope, repository_scope
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True, kw_only=True):
     """Does this host speak the protocol, and may I come in?"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadBlob:
+class HeadBlob(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     digest: Digest
     actions: ClassVar = ("pull",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetBlob:
+class GetBlob(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     digest: Digest
     actions: ClassVar = ("pull",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteBlob:
+class DeleteBlob(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     digest: Digest
     actions: ClassVar = ("delete",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartUpload:
+class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
     """Begin an upload; with `digest` the body is the whole blob; with `mount` take it from repository `source`."""
 
     repository: RepositoryName
@@ -64,51 +60,44 @@ class StartUpload:
     actions: ClassVar = ("pull", "push")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetUpload:
+class GetUpload(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     upload: str
     actions: ClassVar = ("push",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppendUpload:
+class AppendUpload(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     upload: str
     actions: ClassVar = ("push",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitUpload:
+class CommitUpload(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     upload: str
     digest: Digest
     actions: ClassVar = ("push",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelUpload:
+class CancelUpload(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     upload: str
     actions: ClassVar = ("push",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadManifest:
+class HeadManifest(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     reference: Tag | Digest
     actions: ClassVar = ("pull",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetManifest:
+class GetManifest(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     reference: Tag | Digest
     actions: ClassVar = ("pull",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutManifest:
+class PutManifest(msgspec.Struct, frozen=True, kw_only=True):
     """`tags` come beside a digest (distribution-spec 1.2)."""
 
     repository: RepositoryName
@@ -117,8 +106,7 @@ class PutManifest:
     actions: ClassVar = ("push",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteManifest:
+class DeleteManifest(msgspec.Struct, frozen=True, kw_only=True):
     """With a tag only the tag goes, with a digest the manifest and its tags."""
 
     repository: RepositoryName
@@ -126,16 +114,14 @@ class DeleteManifest:
     actions: ClassVar = ("delete",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListTags:
+class ListTags(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     limit: int | None = None
     last: str = ""
     actions: ClassVar = ("pull",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListReferrers:
+class ListReferrers(msgspec.Struct, frozen=True, kw_only=True):
     repository: RepositoryName
     digest: Digest
     artifact_types: tuple[str, ...] = ()
@@ -144,8 +130,7 @@ class ListReferrers:
     actions: ClassVar = ("pull",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListRepositories:
+class ListRepositories(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     last: str = ""
 
@@ -201,8 +186,7 @@ def _parse_algorithm(text: str) -> str:
     return new_hash(text).name
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameter:
+class _Parameter(msgspec.Struct, frozen=True):
     """A query parameter and the field it fills. A value of it that is wrong is an error, but for one that `spoils` a
     field: then that field is left out. Of a `repeated` one there are `most` at most."""
 
@@ -215,8 +199,7 @@ class _Parameter:
     spoils: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Endpoint:
+class _Endpoint(msgspec.Struct, frozen=True):
     """The segments of a path behind `/v2/`, `{field}` for a variable one, and what each method means."""
 
     path: str

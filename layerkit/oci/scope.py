@@ -5,8 +5,9 @@ Sources: distribution, docs/content/spec/auth/scope.md and token.md; RFC 9110, s
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's word for a word
 _TOKEN68: Final = r"[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|\Z))"
@@ -18,8 +19,7 @@ _NAME: Final = re.compile(r"\S+\Z")
 _ACTION: Final = re.compile(r"[a-z]+\Z|\*\Z")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True, order=True):
     """Actions on one resource: `repository:library/debian:pull,push`, `registry:catalog:*`."""
 
     type: str
@@ -64,12 +64,11 @@ def parse_scopes(text: str) -> tuple[Scope, ...]:
     return tuple(scopes)
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """How a server wants to be asked: `scheme` in lower case, parameters by their lower-case names."""
 
     scheme: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __str__(self) -> str:
         quoted = ",".join(f'{name}="{_escape(value)}"' for name, value in self.parameters.items())

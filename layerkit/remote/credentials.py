@@ -6,7 +6,6 @@ Sources: docker/cli, cli/config/configfile/file.go; containers/image, docs/conta
 import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +34,7 @@ class _File(msgspec.Struct):
     cred_helpers: dict[str, str] | None = msgspec.field(default=None, name="credHelpers")
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialSource:
+class CredentialSource(msgspec.Struct, frozen=True):
     """One credential file, or its content given otherwise. `origin` names it in errors; a `bare` one is the oldest
     form, where what is below `auths` stands alone."""
 

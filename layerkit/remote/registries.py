@@ -7,10 +7,11 @@ Source: containers/image, docs/containers-registries.conf.5.md and containers-re
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from layerkit.oci.digest import shorten
 from layerkit.oci.errors import Denied, OCIError
@@ -27,8 +28,7 @@ class Pulls(StrEnum):
     TAG_ONLY = "tag-only"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """Where a repository really is, or a mirror of it."""
 
     reference: Reference
@@ -36,16 +36,14 @@ class Endpoint:
     pulls: Pulls = Pulls.ALL
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where a repository is written, and the mirrors that it is read from before, in their order."""
 
     location: Endpoint
     mirrors: tuple[Endpoint, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule has in the place of its prefix: `HOST` or `HOST/path`; the prefix itself where it is empty."""
 
     location: str
@@ -53,8 +51,7 @@ class Place:
     pulls: Pulls = Pulls.ALL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """`origin` is the file that has it."""
 
     prefix: str
@@ -76,11 +73,10 @@ class Rule:
         return length if fits and name[length : length + 1] in {"", "/"} else None
 
 
-@dataclass(frozen=True, slots=True)
-class Registries:
+class Registries(msgspec.Struct, frozen=True):
     """All rules there are."""
 
-    rules: Mapping[str, Rule] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = msgspec.field(default_factory=dict)
 
     def route(self, reference: Reference) -> Route:
         """Where the repository of a reference is. Raises Denied where that is blocked."""

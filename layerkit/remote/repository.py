@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -85,8 +84,7 @@ class RemoteRegistry:
         return Page(tuple(items), following)
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteRepository:
+class RemoteRepository(msgspec.Struct, frozen=True):
     name: RepositoryName
     _client: Client
 

@@ -7,17 +7,17 @@ Sources: docker, "Verify repository client with certificates"; containers/image,
 
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from layerkit.oci.errors import OCIError
 
 _SYSTEM_FOLDERS: Final = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificates:
+class Certificates(msgspec.Struct, frozen=True, kw_only=True):
     """Files: `authorities` are of those whose signature we trust, `pairs` are our certificates and their keys."""
 
     authorities: tuple[Path, ...] = ()

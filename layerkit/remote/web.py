@@ -3,11 +3,11 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from layerkit import __version__
@@ -21,8 +21,7 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=6
 _CHUNK: Final = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """`chunks` begin at `start`: where it was asked for, or at 0 where the server gives all or nothing. `size` is that
     of the whole file, None where the server does not say. `version` changes with the file, "" where nobody knows."""
 

@@ -5,10 +5,11 @@ looked up: the answer is the same whether there is such a repository or not.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from layerkit.oci.errors import BlobUnknown, OCIError, Unauthorized
@@ -103,7 +104,7 @@ async def _narrow_mount(caller: Caller, call: StartUpload, registry: Registry) -
     """A mount from where the caller may read, else a plain upload: distribution-spec has no other answer, and a 401
     would make clients give up."""
     assert call.mount is not None  # noqa: S101 - whoever calls has looked
-    plain = replace(call, mount=None, source=None, algorithm=call.algorithm or call.mount.algorithm)
+    plain = msgspec.structs.replace(call, mount=None, source=None, algorithm=call.algorithm or call.mount.algorithm)
     if call.source is not None:
         return call if caller.may_pull(call.source) else plain
     if caller.readable is None:
@@ -115,7 +116,7 @@ async def _narrow_mount(caller: Caller, call: StartUpload, registry: Registry) -
             await registry.repository(source).stat_blob(call.mount)
         except BlobUnknown:
             continue
-        return replace(call, source=source)
+        return msgspec.structs.replace(call, source=source)
     return plain
 
 

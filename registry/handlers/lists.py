@@ -1,8 +1,8 @@
 """Lists, a page at a time: tags, referrers, and the catalog (distribution-spec, "Content Discovery")."""
 
-from dataclasses import replace
 from typing import Final, TypeVar
 
+import msgspec
 from aiohttp import web
 
 from layerkit.oci.codec import encode_json
@@ -81,5 +81,5 @@ def _answer(document: object, call: Call, page: Page[object]) -> web.Response:
     response = web.Response(body=encode_json(document), content_type="application/json")
     if page.last is not None:
         limit = len(page.items) if call.limit is None else call.limit
-        response.headers["Link"] = format_next(build_url(replace(call, limit=limit, last=page.last)))
+        response.headers["Link"] = format_next(build_url(msgspec.structs.replace(call, limit=limit, last=page.last)))
     return response
