@@ -65,8 +65,8 @@ class Planner:
         self._accounts = Accounts()
         # Before the base grows.
         self._around = inputs.identity
-        self._sights: deque[Sight] = deque()
-        """What copies will find, where it is known."""
+        self._sights: deque[tuple[Sight, str]] = deque()
+        """What copies will find, where it is known, and its digests."""
         self._seen: list[str] = []
         """The digests of what they have found."""
 
@@ -74,13 +74,12 @@ class Planner:
         """The fingerprint of the plan that is made next, None where that cannot be known without it."""
         copies = [copy for layer in self._spec.layers for copy in layer.copies]
         try:
-            sights = [self._context.look(copy) for copy in copies if isinstance(copy, Copy) and copy.origin is None]
-            seen = [sight.digest for sight in sights]
-        except (DocumentError, UnicodeEncodeError):
+            sights = [self._look(copy) for copy in copies if isinstance(copy, Copy) and copy.origin is None]
+        except DocumentError:
             # The plan says so in its own order.
             return None
         self._sights.extend(sights)
-        return self._fingerprint(seen)
+        return self._fingerprint([seen for _, seen in sights])
 
     @property
     def fingerprint(self) -> str | None:
@@ -218,8 +217,8 @@ class Planner:
                 self._warnings += [f"{item.position}: {warning}" for warning in installed.warnings]
                 self._doubts += [Doubt(item.position, doubt) for doubt in installed.doubts]
             case Copy(origin=None):
-                sight = self._sights.popleft() if self._sights else self._context.look(item)
-                self._seen.append(sight.digest)
+                sight, seen = self._sights.popleft() if self._sights else self._look(item)
+                self._seen.append(seen)
                 yield from self._context.copy(item, marks, sight)
             case Copy(origin=origin):
                 assert origin is not None  # noqa: S101 - mypy does not narrow by the case above
@@ -232,6 +231,10 @@ class Planner:
                 yield Taken(directory_entry(item.path.strip("/") or ROOT, marks), "directory")
             case Symlink():
                 yield Taken(symlink_entry(item, marks), f"symlink to {item.target}")
+
+    def _look(self, copy: Copy) -> tuple[Sight, str]:
+        sight = self._context.look(copy)
+        return sight, sight.digest
 
     def _take_fetched(self, fetch: Fetch, marks: Marks) -> Iterator[Taken]:
         fetched = self._inputs.fetched[fetch]

@@ -55,7 +55,12 @@ class _Part(msgspec.Struct, frozen=True):
     def digest(self) -> bytes:
         """What tells it from all others, in whichever order its folder was read."""
         parts = os.fsencode(self.path), self.destination, self.folders, self.itself, sorted(self.rows)
-        return hashlib.sha256(_ENCODER.encode(parts)).digest()
+        try:
+            encoded = _ENCODER.encode(parts)
+        except UnicodeEncodeError:
+            # There is a name that no image can have: who plans with it is told so.
+            encoded = repr(parts).encode(errors="surrogatepass")
+        return hashlib.sha256(encoded).digest()
 
 
 class Sight(msgspec.Struct):
@@ -71,10 +76,7 @@ class Sight(msgspec.Struct):
 
     @property
     def digest(self) -> str:
-        """What tells it from what the copy took another time: paths, links and the numbers of files.
-
-        Raises UnicodeEncodeError for names that no image can have.
-        """
+        """What tells it from what the copy took another time: paths, links and the numbers of files."""
         seen = sorted(part.digest for part in self.parts)
         return hashlib.sha256(b"".join((*seen, repr(sorted(self.unmatched)).encode()))).hexdigest()
 

@@ -18,7 +18,7 @@ from layerkit.oci.mediatype import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 
 _ZSTD_LEVEL: Final = 3
 """As fast as gzip, and a fifth smaller."""
-_GZIP_RECORD: Final = f"block=1MiB;stored={WORTH_IT}%"
+_GZIP_RECORD: Final = f"block=1MiB/crc32;stored={WORTH_IT}%"
 
 
 class Compression(StrEnum):
@@ -80,7 +80,7 @@ def find_codec(compression: Compression, level: int | None = None) -> Codec:
 
             level = level or _ZSTD_LEVEL
             blocks = zstd_blocks(level)
-            record = f"zstd/{ZSTD_VERSION};level={level};block={blocks.block_size // 2**20}MiB"
+            record = f"zstd/{ZSTD_VERSION};level={level};block={blocks.block_size // 2**20}MiB/crc32"
             return Codec(OCI_LAYER_ZSTD, record, blocks)
 
 

@@ -46,8 +46,8 @@ _FLAGS: Final = {
 def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Generator[bytes, None, None]:
     """The tar of entries that `arrange` has put in order, in blocks that are compressed independently.
 
-    A block ends before each file of at least BLOCK_SIZE, before each entry whose path's SHA-256 (of the UTF-8 bytes of
-    `Entry.path`, as one big-endian number) is 0 mod 64, and wherever it has reached BLOCK_SIZE: in the midst of a
+    A block ends before each file of at least BLOCK_SIZE, before each entry whose path's CRC-32 (of the UTF-8 bytes of
+    `Entry.path`) is 0 mod 64, and wherever it has reached BLOCK_SIZE: in the midst of a
     header or of content too. So the blocks of a big file are cut at BLOCK_SIZE, 2 * BLOCK_SIZE, ... counted from its
     header, and its last one goes on with the entries that follow. After an edit the blocks are the same again from the
     next such file or entry on. The two zero records at the end belong to the last stretch.
@@ -159,8 +159,10 @@ def _header_size(entry: Entry, size: int) -> int:
 
 
 def _begins_block(entry: Entry, block_size: int = BLOCK_SIZE) -> bool:
-    number = int.from_bytes(hashlib.sha256(entry.path.encode()).digest()[-4:], "big")
-    return entry.size >= block_size or number % (64 * block_size // BLOCK_SIZE) == 0
+    if not zlib.crc32(entry.path.encode()) % (64 * block_size // BLOCK_SIZE):
+        return True
+    source = entry.source
+    return source is not None and source.size >= block_size
 
 
 def _cut(pieces: Iterator[bytes], size: int) -> Generator[bytes, None, None]:

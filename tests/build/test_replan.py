@@ -96,6 +96,18 @@ def test_what_is_built_on_a_remembered_layer_finds_its_files(replanner: Replanne
     assert b"".join(source.pieces(100)) == b"a"
 
 
+@pytest.mark.parametrize(("name", "target"), [(b"a\xff", b"a"), (b"link2", b"a\xff")])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_name_that_no_image_can_have_is_told_the_first_time_and_later(
+    replanner: Replanner, load: Load, tree: Path, name: bytes, target: bytes, is_known: bool
+) -> None:
+    if is_known:
+        replanner.plan(load(SPEC), Inputs())
+    (tree / os.fsdecode(name)).symlink_to(os.fsdecode(target))
+    with pytest.raises(DocumentError, match="not UTF-8: rename it"):
+        replanner.plan(load(SPEC), Inputs())
+
+
 def test_several_states_are_remembered(replanner: Replanner, load: Load, tree: Path) -> None:
     one, other = load(SPEC), load(SPEC.replace("/own/a", "/own/b"))
     for spec in (one, other):

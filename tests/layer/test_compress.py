@@ -433,11 +433,13 @@ class TestCodecs:
 
     def test_the_record_names_all_that_decides_the_bytes(self) -> None:
         """Item 39. Item 37: pin exactly: where this fails, the goldens of test_write.py are to be looked at, too."""
-        assert find_codec(Compression.GZIP).record == "zlib-ng/2.3.3;level=2;block=1MiB;stored=97%"
-        assert find_codec(Compression.GZIP, 6).record == "zlib-ng/2.3.3;level=6;block=1MiB;stored=97%"
-        assert find_codec(Compression.GZIP_FAST).record == "isa-l/2.32.1;level=2;block=1MiB;stored=97%;samples=isa-l"
-        assert find_codec(Compression.ZSTD).record == "zstd/1.5.7;level=3;block=2MiB"
-        assert find_codec(Compression.ZSTD, 19).record == "zstd/1.5.7;level=19;block=2MiB"
+        assert find_codec(Compression.GZIP).record == "zlib-ng/2.3.3;level=2;block=1MiB/crc32;stored=97%"
+        assert find_codec(Compression.GZIP, 6).record == "zlib-ng/2.3.3;level=6;block=1MiB/crc32;stored=97%"
+        assert (
+            find_codec(Compression.GZIP_FAST).record == "isa-l/2.32.1;level=2;block=1MiB/crc32;stored=97%;samples=isa-l"
+        )
+        assert find_codec(Compression.ZSTD).record == "zstd/1.5.7;level=3;block=2MiB/crc32"
+        assert find_codec(Compression.ZSTD, 19).record == "zstd/1.5.7;level=19;block=2MiB/crc32"
         assert find_codec(Compression.ESTARGZ, 9).record == "zlib-ng/2.3.3;level=9;estargz=1;chunk=1MiB;stored=97%"
         assert find_codec(Compression.NONE).record == "none"
 

@@ -50,9 +50,9 @@ class TestDigests:
         """
         layer, _ = written(FIXTURE)
         assert FORMAT_VERSION == 1
-        assert layer.codec == "zlib-ng/2.3.3;level=2;block=1MiB;stored=97%"
+        assert layer.codec == "zlib-ng/2.3.3;level=2;block=1MiB/crc32;stored=97%"
         assert layer.diff_id == "sha256:813abe88cc75966ecf3484ff6ef7791d4cb1b9c9f599585f723a4874c0acb98f"
-        assert layer.descriptor.digest == "sha256:f492303ea776f72120faa74cf5d4cac69bc73a6de940f453a10224aa4fb402b2"
+        assert layer.descriptor.digest == "sha256:ced7c3c9812b50fb0c4ed7d8c54859966ca9244728a8819ed89231116c777f6a"
 
     @pytest.mark.parametrize(
         ("level", "digest"),
@@ -72,9 +72,9 @@ class TestDigests:
     @pytest.mark.parametrize(
         ("level", "digest"),
         [
-            (1, "sha256:b81e9f9e99e6cfad61010c2a846eb7038092c81140f136c95d96da17c114a28c"),
-            (6, "sha256:81b6d98a3d766337499abc0aea73066c0522d057eea07539d7b83c0ed4b724cd"),
-            (9, "sha256:a6bfac931fcd97679721300d1b0eb62121ab24c6b923b9ed47a4fad4ea6359f8"),
+            (1, "sha256:2f25399fe714f213149976b3f4ea7a01caf067a424fc8576f2ec068d3cace4b4"),
+            (6, "sha256:23ccfe19035c9dbb97de23e50870d022b2055b5b4e5242e4f26bb6fe97212af8"),
+            (9, "sha256:20414488c56edc854497124f8282941cc610b6c1c3bb093168274613751fe0be"),
         ],
     )
     def test_the_golden_layer_has_the_digests_of_each_level(self, level: int, digest: str) -> None:
