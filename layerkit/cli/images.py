@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import click
+import msgspec
 
 from layerkit.cli.environment import open_store
 from layerkit.cli.output import Output, format_json, format_option, format_rows
@@ -36,8 +36,7 @@ def images(*, form: str) -> None:
         output.answer(printable(line))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listed:
+class _Listed(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     manifest: Manifest
     size: int

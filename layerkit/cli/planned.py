@@ -1,12 +1,12 @@
 """What commands that look at a spec file share: which of its images they are about, and the builder that plans them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+import msgspec
 
 from layerkit.build.built import Prepared
 from layerkit.cli.environment import (
@@ -30,8 +30,7 @@ _SPEC_OPTIONS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """The images of the file at `path` that a command is about. `images` has those that they need as well, before
     them; `names` are of those that were meant."""
 

@@ -15,7 +15,6 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
@@ -229,10 +228,10 @@ class Layout:
                 replace_file(self.root / "oci-layout", _MARKER)
 
 
-@dataclass(frozen=True, slots=True)
 class LayoutRepository(ListedRepository):
-    name: RepositoryName
-    layout: Layout
+    def __init__(self, name: RepositoryName, layout: Layout) -> None:
+        self.name = name
+        self.layout = layout
 
     @property
     def listing(self) -> Layout:

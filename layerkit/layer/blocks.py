@@ -5,9 +5,9 @@ layer that was made before, and never on the number of threads.
 """
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 from zlib_ng import zlib_ng
 
 from layerkit.layer.pipeline import IN_FLIGHT
@@ -25,8 +25,7 @@ class PackedBlock(NamedTuple):
     stored_checksum: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockFormat:
+class BlockFormat(msgspec.Struct, frozen=True, kw_only=True):
     """How blocks of at most `block_size` bytes are stored: `encode` makes the bytes of one, which are the same whatever
     stands around it, and `decode` takes them and the size that they had. Both drop the GIL.
 

@@ -5,10 +5,11 @@ made of entries (`estargz`).
 """
 
 import os
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from layerkit.layer.blocks import BlockFormat, Content
 from layerkit.layer.deflate import FAST_LEVEL, GZIP_LEVEL, WORTH_IT, ZLIB_NG_VERSION, fast_gzip_blocks, gzip_blocks
@@ -40,8 +41,7 @@ LEVELS: Final = {
 """Those that there are, for what has any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(msgspec.Struct, frozen=True):
     """`record` names the program, its version and settings: whoever has the same gets the same bytes.
 
     eStargz has members instead of `blocks`.

@@ -9,7 +9,6 @@ for a store may have been damaged, and a file may have changed. Blocking.
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 
 import msgspec
@@ -74,8 +73,7 @@ class EarlierLayer:
             offset += block.stored
 
 
-@dataclass(frozen=True, slots=True)
-class KeptBlock:
+class KeptBlock(msgspec.Struct, frozen=True):
     """A block that is stored in `file` already, at `offset` from the first one. Its `content` is None where it is to be
     had from there too."""
 
@@ -103,8 +101,7 @@ class KeptBlock:
         return PackedBlock(self.content, stored, known.checksum, known.stored_checksum)
 
 
-@dataclass(slots=True)
-class StretchPacker:
+class StretchPacker(msgspec.Struct):
     """The blocks of a layer, each packed as `format` says or taken from an `earlier` layer. `may_keep` says of a
     stretch whether its files are sure to look different once they change."""
 
@@ -113,8 +110,8 @@ class StretchPacker:
     threads: int
     earlier: EarlierLayer | None
     may_keep: Callable[[Sequence[Entry]], bool]
-    _keys: list[bytes] = field(default_factory=list)
-    _done: list[list[StoredBlock]] = field(default_factory=list)
+    _keys: list[bytes] = msgspec.field(default_factory=list)
+    _done: list[list[StoredBlock]] = msgspec.field(default_factory=list)
 
     def blocks(self) -> Generator[PackedBlock, None, None]:
         """Raises what reading the sources raises, and DamagedLayer."""
@@ -146,7 +143,7 @@ class StretchPacker:
                 continue
             with closing(stretch.blocks(block_size=self.format.block_size)) as blocks:
                 for block in blocks:
-                    yield number, replace(next(kept), content=block) if kept is not None else block
+                    yield number, msgspec.structs.replace(next(kept), content=block) if kept is not None else block
 
     def _pack(self, numbered: tuple[int, Content | KeptBlock]) -> tuple[int, PackedBlock]:
         number, block = numbered

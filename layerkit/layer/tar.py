@@ -7,7 +7,6 @@ One dialect, so that one entry has one form: POSIX ustar, with a PAX record only
 import hashlib
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final, Literal, NamedTuple
 
@@ -60,8 +59,7 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
         yield from stretch.blocks(read_size=read_size)
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True, dict=True):
     """The entries from one boundary of blocks to the next; the last one has what ends the tar too. What its blocks are
     depends on nothing that is before or after it. One that was joined has `parts`."""
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from layerkit.layer.arrange import arrange
 from layerkit.layer.blocks import Content, PackedBlock
@@ -27,8 +28,7 @@ class Sink(Protocol):
     def write(self, content: Content, /) -> object: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenLayer:
+class WrittenLayer(msgspec.Struct, frozen=True, kw_only=True):
     """`descriptor` is of the bytes as stored, `diff_id` and `uncompressed_size` are of the tar.
 
     `codec` is for the record of the build: with it and FORMAT_VERSION the same the digests are the same. By `stretches`

@@ -1,8 +1,9 @@
 """The files of an image, as values that can be listed and compared."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from layerkit.layer.entry import ROOT, EntryType
 from layerkit.layer.errors import LayerError
@@ -22,8 +23,7 @@ _LETTERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class File(msgspec.Struct, frozen=True, kw_only=True):
     """One path of an image. `path` is relative to the root, and ROOT for the root itself.
 
     `origin` has its attributes and its content: of a hardlink those of what it was linked to, whose path is `hardlink`.

@@ -5,13 +5,13 @@ import io
 import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from layerkit.layer.arrange import arrange
 from layerkit.layer.blocks import Content
