@@ -1,9 +1,9 @@
 """Kept: what a file was loaded to, as bytes and back, so that the same file is not parsed and validated again.
 
-A SpecFile is a function of the text, of where it stands and of what the command line says, all of which is its key;
-one that asked git is not kept, for git may answer otherwise. What is found again is the same value in every respect,
-positions and documents included. A file that a crash cut short fails its checksum, and one that was written by another
-version has another key. Pure.
+A SpecFile is a function of the text, of where it stands and of what the command line says, all of which is its key,
+and where it asks git of the commit's time, which is a part of its key too. What is found again is the same value in
+every respect, positions and documents included. A file that a crash cut short fails its checksum, and one that was
+written by another version has another key. Pure.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from layerkit.document.problem import Position, Source
+from layerkit.document.problem import InvalidValue, Position, Source
 from layerkit.document.tree import Document, Entry, Node, Scalar
 from layerkit.oci.digest import Digest
 from layerkit.oci.errors import OCIError
@@ -61,6 +61,10 @@ _TEXTS: Final[dict[str, Callable[[str], object]]] = {
 """What is made of a text, and becomes that text again by `str`."""
 
 
+_ASKS_GIT: Final = b"timestamp: git"
+"""In the place of a file whose key is not known before git was asked."""
+
+
 class Files(Protocol):
     """Where bytes are kept by their keys. What was kept may be gone, and may be damaged."""
 
@@ -96,6 +100,37 @@ def decode_file(raw: bytes, name: str) -> SpecFile | None:
     except (msgspec.DecodeError, LookupError, OCIError, TypeError, ValueError):
         return None
     return file if isinstance(file, SpecFile) else None
+
+
+class KeptFile(msgspec.Struct, frozen=True):
+    """The place in `files` of what was loaded by `key`; `name` is that of the file in its errors. `commit_time` is what
+    git says; it raises InvalidValue."""
+
+    files: Files
+    key: str
+    name: str
+    commit_time: Callable[[], int]
+
+    def find(self) -> SpecFile | None:
+        raw = self.files.find(self.key)
+        if raw == _ASKS_GIT:
+            try:
+                raw = self.files.find(self._dated_key())
+            except InvalidValue:
+                # Whoever parses it says so, with the line where it asks.
+                return None
+        return decode_file(raw, self.name) if raw is not None else None
+
+    def keep(self, file: SpecFile, *, asks_git: bool) -> None:
+        encoded = encode_file(file)
+        if encoded is None:
+            return
+        if asks_git:
+            self.files.keep(self._dated_key(), encoded)
+        self.files.keep(self.key, _ASKS_GIT if asks_git else encoded)
+
+    def _dated_key(self) -> str:
+        return make_key(b"", self.key, self.commit_time())
 
 
 class _Packer:

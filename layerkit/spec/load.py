@@ -8,7 +8,7 @@ from typing import Final
 
 from layerkit.document.problem import DocumentError, Position, Problem
 from layerkit.oci.platform import Platform
-from layerkit.spec.kept import Files, decode_file, encode_file, make_key
+from layerkit.spec.kept import Files, KeptFile, make_key
 from layerkit.spec.model import SpecFile
 
 DEFAULT_FILE: Final = "layerkit.yaml"
@@ -48,16 +48,15 @@ def load_file(
         platforms,
         source_date_epoch,
     )
-    raw = files.find(key) if files is not None else None
-    known = decode_file(raw, str(path)) if raw is not None else None
+    commit_time = cache(lambda: _ask_git(context))
+    kept = KeptFile(files, key, str(path), commit_time) if files is not None else None
+    known = kept.find() if kept is not None else None
     if known is not None:
         return known
     # Not at the top: yaml and pydantic take 0.1 s, and a file that is known or missing needs none of it.
     from layerkit.document.parse import parse_document  # noqa: PLC0415
     from layerkit.spec.assemble import Assembly  # noqa: PLC0415
-    from layerkit.spec.timestamp import read_commit_time  # noqa: PLC0415
 
-    commit_time = cache(lambda: read_commit_time(context))
     file = Assembly(
         document=parse_document(content, str(path)),
         path=path,
@@ -68,12 +67,15 @@ def load_file(
         source_date_epoch=source_date_epoch,
         commit_time=commit_time,
     ).assemble()
-    # The next commit has another time.
-    if files is not None and not commit_time.cache_info().misses:
-        encoded = encode_file(file)
-        if encoded is not None:
-            files.keep(key, encoded)
+    if kept is not None:
+        kept.keep(file, asks_git=commit_time.cache_info().misses > 0)
     return file
+
+
+def _ask_git(folder: Path) -> int:
+    from layerkit.spec.timestamp import read_commit_time  # noqa: PLC0415 - few specs ask it
+
+    return read_commit_time(folder)
 
 
 def _read(path: Path) -> bytes:
