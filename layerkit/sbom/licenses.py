@@ -129,7 +129,8 @@ def normalize(expression: str) -> str:
 
     try:
         parsed = _licensing().parse(expression, validate=True, strict=True)
-    except (ExpressionError, RecursionError):
+    except (ExpressionError, IndexError, RecursionError):
+        # Of `()` the parser takes what is not there.
         return ""
     text = parsed.render() if parsed is not None else ""
     return "" if "LicenseRef" in text else str(text)

@@ -1,7 +1,7 @@
 """What packages say of their licences, as SPDX expressions."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from layerkit.sbom.licenses import license_of_copyright, license_of_metadata, normalize
@@ -60,6 +60,8 @@ def test_free_text_says_nothing_that_is_clear() -> None:
             "",
         ),
         ("License: see LICENSE", ""),
+        ("License-Expression: ()", ""),
+        ("License: MIT AND ()", ""),
         ("", ""),
     ],
     ids=lambda value: None,
@@ -69,6 +71,7 @@ def test_the_metadata_of_a_python_package(fields: str, expression: str) -> None:
     assert license_of_metadata(raw.encode()) == expression
 
 
+@example("()")
 @given(st.text(max_size=60) | st.text(alphabet="()MITANDORWH -+", max_size=30))
 def test_whatever_stands_there_is_an_expression_or_nothing(text: str) -> None:
     once = normalize(text)
