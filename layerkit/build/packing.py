@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -28,9 +28,6 @@ from layerkit.spec.model import Spec
 
 if TYPE_CHECKING:
     from layerkit.build.shared import SharedLayers
-
-_LARGER: Final = 2**25 - 2**14
-"""Bytes: about the most that glibc takes notice of. They are never touched, and so take no memory."""
 
 
 class _Sink(msgspec.Struct, frozen=True):
@@ -159,7 +156,6 @@ class Packer(msgspec.Struct, frozen=True, kw_only=True):
 
     def _write(self, write: Callable[[BinaryIO, EarlierLayer | None], WrittenLayer], place: str) -> WrittenLayer:
         """Make the layer, with the help of the one that was in its place before, if the store has it. Blocking."""
-        _keep_freed_memory()
         with self._open_earlier(place) as earlier:
             try:
                 written = self._write_blob(write, earlier)
@@ -196,12 +192,6 @@ class Packer(msgspec.Struct, frozen=True, kw_only=True):
         return self.store.write_blob(
             lambda file: write_layer(entries, file, threads=self.threads), lambda layer: layer.descriptor.digest
         )
-
-
-def _keep_freed_memory() -> None:
-    """Blocks of a layer come and go. glibc gives each back to the kernel, which clears its pages again for the next, a
-    twentieth of the time of a fast codec; not so once something larger was freed (mallopt(3), M_MMAP_THRESHOLD)."""
-    bytes(_LARGER)
 
 
 def _is_sure(written: WrittenLayer, planned: PlannedLayer, began: int) -> bool:
