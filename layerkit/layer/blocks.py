@@ -11,7 +11,6 @@ import msgspec
 from zlib_ng import zlib_ng
 
 from layerkit.layer.pipeline import IN_FLIGHT
-from layerkit.layer.tar import BLOCK_SIZE
 
 Content = bytes | bytearray
 
@@ -26,7 +25,7 @@ class PackedBlock(NamedTuple):
 
 
 class BlockFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """How blocks of at most `block_size` bytes are stored: `encode` makes the bytes of one, which are the same whatever
+    """How blocks are stored: `encode` makes the bytes of one, which are the same whatever
     stands around it, and `decode` takes them and the size that they had. Both drop the GIL.
 
     A layer is `prefix`, its blocks, and what `end` makes of the CRC-32 and the size of its tar. More threads than
@@ -35,15 +34,9 @@ class BlockFormat(msgspec.Struct, frozen=True, kw_only=True):
 
     encode: Callable[[Content], Content]
     decode: Callable[[bytes, int], bytes]
-    block_size: int = BLOCK_SIZE
     prefix: bytes = b""
     end: Callable[[int, int], bytes] = lambda checksum, size: b""  # noqa: ARG005 - most formats have no end
     most_threads: int = IN_FLIGHT
-
-    @property
-    def in_flight(self) -> int:
-        """How many blocks are at work at once: as many bytes whatever their size."""
-        return IN_FLIGHT * BLOCK_SIZE // self.block_size
 
     def pack(self, block: Content) -> PackedBlock:
         stored = self.encode(block)

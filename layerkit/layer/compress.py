@@ -79,9 +79,7 @@ def find_codec(compression: Compression, level: int | None = None) -> Codec:
             from layerkit.layer.zstd import ZSTD_VERSION, zstd_blocks  # noqa: PLC0415
 
             level = level or _ZSTD_LEVEL
-            blocks = zstd_blocks(level)
-            record = f"zstd/{ZSTD_VERSION};level={level};block={blocks.block_size // 2**20}MiB/crc32"
-            return Codec(OCI_LAYER_ZSTD, record, blocks)
+            return Codec(OCI_LAYER_ZSTD, f"zstd/{ZSTD_VERSION};level={level};block=1MiB/crc32", zstd_blocks(level))
 
 
 def count_threads() -> int:

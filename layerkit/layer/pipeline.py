@@ -8,16 +8,14 @@ from threading import Event, Lock, Semaphore, Thread
 from typing import Final, TypeVar
 
 IN_FLIGHT: Final = 8
-"""Of blocks that have the usual size: memory stays within twice of that, and more threads would find nothing to do."""
+"""Of blocks: memory stays within twice of that, and more threads would find nothing to do."""
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-def map_in_order(
-    function: Callable[[T], U], items: Iterable[T], threads: int, *, in_flight: int = IN_FLIGHT
-) -> Generator[U, None, None]:
-    """`function` of each item, in the order of the items, worked on in `threads` threads: at most `in_flight` items are
+def map_in_order(function: Callable[[T], U], items: Iterable[T], threads: int) -> Generator[U, None, None]:
+    """`function` of each item, in the order of the items, worked on in `threads` threads: at most IN_FLIGHT items are
     made before their results are used up.
 
     Whichever thread is free takes the next item itself, one at a time, so that an item is made while others are worked
@@ -25,7 +23,7 @@ def map_in_order(
     nothing of `items` runs after it.
     """
     source = iter(items)
-    turn, room, is_over = Lock(), Semaphore(in_flight), Event()
+    turn, room, is_over = Lock(), Semaphore(IN_FLIGHT), Event()
     line: SimpleQueue[Future[U] | None] = SimpleQueue()
 
     def work() -> None:

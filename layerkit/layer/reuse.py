@@ -19,7 +19,6 @@ from layerkit.layer.blocks import BlockFormat, Content, PackedBlock
 from layerkit.layer.entry import Entry
 from layerkit.layer.errors import LayerError
 from layerkit.layer.pipeline import map_in_order
-from layerkit.layer.tar import join_stretches
 
 
 class DamagedLayer(LayerError):
@@ -115,10 +114,10 @@ class StretchPacker(msgspec.Struct):
 
     def blocks(self) -> Generator[PackedBlock, None, None]:
         """Raises what reading the sources raises, and DamagedLayer."""
-        threads, in_flight = min(self.threads, self.format.most_threads), self.format.in_flight
+        threads = min(self.threads, self.format.most_threads)
         with (
             closing(self._iter_blocks()) as unpacked,
-            closing(map_in_order(self._pack, unpacked, threads, in_flight=in_flight)) as blocks,
+            closing(map_in_order(self._pack, unpacked, threads)) as blocks,
         ):
             for number, packed in blocks:
                 if number == len(self._done):
@@ -133,7 +132,7 @@ class StretchPacker(msgspec.Struct):
 
     def _iter_blocks(self) -> Generator[tuple[int, Content | KeptBlock], None, None]:
         """The blocks, each with the number of its stretch."""
-        for number, stretch in enumerate(join_stretches(self.entries.stretches, self.format.block_size)):
+        for number, stretch in enumerate(self.entries.stretches):
             key = stretch.key or b""
             kept = self.earlier.find(key) if self.earlier is not None and key else None
             self._keys.append(key if self.may_keep(stretch.entries) else b"")
@@ -141,7 +140,7 @@ class StretchPacker(msgspec.Struct):
                 for found in kept:
                     yield number, found
                 continue
-            with closing(stretch.blocks(block_size=self.format.block_size)) as blocks:
+            with closing(stretch.blocks()) as blocks:
                 for block in blocks:
                     yield number, msgspec.structs.replace(next(kept), content=block) if kept is not None else block
 

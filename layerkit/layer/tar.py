@@ -46,14 +46,13 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
     """The tar of entries that `arrange` has put in order, in blocks that are compressed independently.
 
     A block ends before each file of at least BLOCK_SIZE, before each entry whose path's CRC-32 (of the UTF-8 bytes of
-    `Entry.path`) is 0 mod 64, and wherever it has reached BLOCK_SIZE: in the midst of a
-    header or of content too. So the blocks of a big file are cut at BLOCK_SIZE, 2 * BLOCK_SIZE, ... counted from its
-    header, and its last one goes on with the entries that follow. After an edit the blocks are the same again from the
-    next such file or entry on. The two zero records at the end belong to the last stretch.
+    `Entry.path`) is 0 mod 64, and wherever it has reached BLOCK_SIZE: in the midst of a header or of content too. So
+    the blocks of a big file are cut at BLOCK_SIZE, 2 * BLOCK_SIZE, ... counted from its header, and its last one goes
+    on with the entries that follow. After an edit the blocks are the same again from the next such file or entry on.
+    The two zero records at the end belong to the last stretch.
 
-    A few times BLOCK_SIZE is held at a time; `read_size`, the most that is read
-    from a source at once, trades memory for system calls and changes no byte. Raises LayerError for a source that
-    cannot be read or has changed.
+    A few times BLOCK_SIZE is held at a time; `read_size`, the most that is read from a source at once, trades memory
+    for system calls and changes no byte. Raises LayerError for a source that cannot be read or has changed.
     """
     for stretch in iter_stretches(entries):
         yield from stretch.blocks(read_size=read_size)
@@ -61,15 +60,14 @@ def iter_blocks(entries: Iterable[Entry], *, read_size: int = BLOCK_SIZE) -> Gen
 
 class Stretch(msgspec.Struct, frozen=True, dict=True):
     """The entries from one boundary of blocks to the next; the last one has what ends the tar too. What its blocks are
-    depends on nothing that is before or after it. One that was joined has `parts`."""
+    depends on nothing that is before or after it."""
 
     entries: Sequence[Entry]
     is_last: bool = False
-    parts: Sequence["Stretch"] = ()
 
-    def blocks(self, *, block_size: int = BLOCK_SIZE, read_size: int = BLOCK_SIZE) -> Generator[bytes, None, None]:
-        """As `iter_blocks` gives them, cut at `block_size`."""
-        return _cut(self._pieces(read_size), block_size)
+    def blocks(self, *, read_size: int = BLOCK_SIZE) -> Generator[bytes, None, None]:
+        """As `iter_blocks` gives them."""
+        return _cut(self._pieces(read_size), BLOCK_SIZE)
 
     def _pieces(self, read_size: int) -> Iterator[bytes]:
         for entry in self.entries:
@@ -88,9 +86,6 @@ class Stretch(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def key(self) -> bytes | None:
         """What tells its blocks from all others: None where the content of an entry cannot be told without reading."""
-        if self.parts:
-            keys = [part.key for part in self.parts]
-            return hashlib.sha256(b"".join(key or b"" for key in keys)).digest() if all(keys) else None
         rows: list[object] = [self.is_last]
         for entry in self.entries:
             identity = None
@@ -111,25 +106,6 @@ def iter_stretches(entries: Iterable[Entry]) -> Iterator[Stretch]:
             gathered = []
         gathered.append(entry)
     yield Stretch(tuple(gathered), is_last=True)
-
-
-def join_stretches(stretches: Iterable[Stretch], block_size: int) -> Iterator[Stretch]:
-    """Those of longer blocks: by the rule of `iter_blocks` with `block_size`, a multiple of BLOCK_SIZE, instead of
-    BLOCK_SIZE, and as many times 64. Each of them begins where one of `stretches` does."""
-    gathered: list[Stretch] = []
-    for stretch in stretches:
-        if gathered and _begins_block(stretch.entries[0], block_size):
-            yield _join(gathered)
-            gathered = []
-        gathered.append(stretch)
-    yield _join(gathered)
-
-
-def _join(stretches: Sequence[Stretch]) -> Stretch:
-    if len(stretches) == 1:
-        return stretches[0]
-    entries = tuple(entry for stretch in stretches for entry in stretch.entries)
-    return Stretch(entries, stretches[-1].is_last, tuple(stretches))
 
 
 def tar_size(entries: Iterable[Entry]) -> int:
@@ -156,11 +132,9 @@ def _header_size(entry: Entry, size: int) -> int:
     return _RECORD
 
 
-def _begins_block(entry: Entry, block_size: int = BLOCK_SIZE) -> bool:
-    if not zlib.crc32(entry.path.encode()) % (64 * block_size // BLOCK_SIZE):
-        return True
+def _begins_block(entry: Entry) -> bool:
     source = entry.source
-    return source is not None and source.size >= block_size
+    return not zlib.crc32(entry.path.encode()) % 64 or (source is not None and source.size >= BLOCK_SIZE)
 
 
 def _cut(pieces: Iterator[bytes], size: int) -> Generator[bytes, None, None]:

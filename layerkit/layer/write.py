@@ -19,7 +19,7 @@ from layerkit.oci.digest import Digest, new_hash
 from layerkit.oci.mediatype import OCI_LAYER
 
 FORMAT_VERSION: Final = 1
-"""Of the tar and of its blocks: what changes a digest changes the version."""
+"""Of the tar: what changes a diff_id changes the version. How it is stored is in the codec's record."""
 
 
 class Sink(Protocol):

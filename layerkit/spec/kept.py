@@ -3,7 +3,7 @@
 A SpecFile is a function of the text, of where it stands and of what the command line says, all of which is its key,
 and where it asks git of the commit's time, which is a part of its key too. What is found again is the same value in
 every respect, positions and documents included. A file that a crash cut short fails its checksum, and one that was
-written by another version has another key. Pure.
+written by another version has another key. Pure, but for where files are kept and for git.
 """
 
 import hashlib
@@ -59,7 +59,6 @@ _TEXTS: Final[dict[str, Callable[[str], object]]] = {
     kind.__name__: kind for kind in (Digest, Path, model.ArchiveFormat, model.CompressionKind)
 }
 """What is made of a text, and becomes that text again by `str`."""
-
 
 _ASKS_GIT: Final = b"timestamp: git"
 """In the place of a file whose key is not known before git was asked."""

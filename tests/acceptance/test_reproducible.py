@@ -91,8 +91,8 @@ GOLDEN: Final = {
         "4cae6690cedd0a6d ca470af5caf82ea4",
         "347d6ebd04d7a6ba 4e138ece30139012",
     ],
-    "zstd linux/amd64": ["fdd8e1f8786e276b 384642c25b692dac"],
-    "zstd linux/arm/v7": ["51084b9b9ac902b4 7d7f30ceda7e16dd"],
+    "zstd linux/amd64": ["fdd8e1f8786e276b 2127cd1d8bafc06e"],
+    "zstd linux/arm/v7": ["51084b9b9ac902b4 db0f5d05881a6259"],
     "plain linux/amd64": ["b535f59bff50a03b b535f59bff50a03b"],
     "plain linux/arm/v7": ["b535f59bff50a03b b535f59bff50a03b"],
 }

@@ -17,6 +17,7 @@ from layerkit.layer.blocks import BlockFormat, Content
 from layerkit.layer.compress import LEVELS, Compression, count_threads, find_codec
 from layerkit.layer.errors import LayerError
 from layerkit.layer.pipeline import hand_on, map_in_order
+from layerkit.layer.tar import BLOCK_SIZE
 from layerkit.oci.mediatype import compression_of
 
 WORDS = [f"word{number} ".encode() for number in range(2000)]
@@ -222,7 +223,7 @@ class TestZstd:
         assert zstd(BLOCKS, 1, level) == zstd(BLOCKS, 2, level) == zstd(BLOCKS, 5, level)
 
     def test_windows_stay_within_what_every_decoder_takes_at_every_level(self) -> None:
-        block = b"".join(blocks_of(20))[: format_of(Compression.ZSTD).block_size]
+        block = b"".join(blocks_of(20))[:BLOCK_SIZE]
         for level in (1, 12, 13, 19):
             assert zstandard.get_frame_parameters(zstd([block], 1, level)).window_size <= 2**23
 
@@ -438,8 +439,8 @@ class TestCodecs:
         assert (
             find_codec(Compression.GZIP_FAST).record == "isa-l/2.32.1;level=2;block=1MiB/crc32;stored=97%;samples=isa-l"
         )
-        assert find_codec(Compression.ZSTD).record == "zstd/1.5.7;level=3;block=2MiB/crc32"
-        assert find_codec(Compression.ZSTD, 19).record == "zstd/1.5.7;level=19;block=2MiB/crc32"
+        assert find_codec(Compression.ZSTD).record == "zstd/1.5.7;level=3;block=1MiB/crc32"
+        assert find_codec(Compression.ZSTD, 19).record == "zstd/1.5.7;level=19;block=1MiB/crc32"
         assert find_codec(Compression.ESTARGZ, 9).record == "zlib-ng/2.3.3;level=9;estargz=1;chunk=1MiB;stored=97%"
         assert find_codec(Compression.NONE).record == "none"
 

@@ -1,6 +1,5 @@
 """A layer that is made with the help of an earlier one has the bytes of one that is made without."""
 
-import binascii
 import io
 import random
 from collections.abc import Callable, Generator, Iterator
@@ -19,7 +18,7 @@ from layerkit.layer.compress import Compression, find_codec
 from layerkit.layer.entry import Entry, EntryType
 from layerkit.layer.reuse import DamagedLayer, EarlierLayer
 from layerkit.layer.source import BytesSource
-from layerkit.layer.tar import BLOCK_SIZE, Stretch, iter_blocks, iter_stretches, join_stretches
+from layerkit.layer.tar import BLOCK_SIZE, iter_blocks, iter_stretches
 from layerkit.layer.write import WrittenLayer, write_layer
 
 Open = Callable[[tuple[bytes, WrittenLayer]], EarlierLayer]
@@ -182,48 +181,6 @@ def test_an_earlier_layer_that_was_damaged_is_told(
     earlier = open_earlier((bytes(stored), written))
     with pytest.raises(DamagedLayer, match="made before is damaged"):
         write(entries_of(tree), earlier, compression=compression)
-
-
-def test_joined_stretches_are_those_of_longer_blocks() -> None:
-    """The rule of `iter_blocks`, said again with another size."""
-    names = [f"{folder}/{name}" for folder in "abcdef" for name in range(300)]
-    sizes = {"b/7": BLOCK_SIZE, "c/150": 2 * BLOCK_SIZE, "c/151": 5 * BLOCK_SIZE + 7, "e/1": 2 * BLOCK_SIZE - 1}
-    arranged = arrange([file(name, bytes(sizes.get(name, 10))) for name in names])
-    expected: list[list[str]] = []
-    for entry in arranged:
-        number = binascii.crc32(entry.path.encode())
-        if not expected or entry.size >= 2 * BLOCK_SIZE or number % 128 == 0:
-            expected.append([])
-        expected[-1].append(entry.path)
-    short = list(iter_stretches(arranged))
-    joined = list(join_stretches(short, 2 * BLOCK_SIZE))
-    assert [[entry.path for entry in stretch.entries] for stretch in joined] == expected
-    assert 5 < len(joined) < len(short)
-    assert [stretch.is_last for stretch in joined] == [False] * (len(joined) - 1) + [True]
-    assert len({stretch.key for stretch in joined}) == len(joined)
-    blocks = [block for stretch in joined for block in stretch.blocks(block_size=2 * BLOCK_SIZE)]
-    assert b"".join(blocks) == b"".join(iter_blocks(arranged))
-    assert max(map(len, blocks)) == 2 * BLOCK_SIZE
-    assert list(join_stretches(short, BLOCK_SIZE)) == short
-
-
-def test_the_key_of_a_joined_stretch_is_that_of_its_entries(tree: dict[str, bytes]) -> None:
-    def keys() -> list[bytes | None]:
-        return [one.key for one in join_stretches(iter_stretches(arrange(entries_of(tree))), 4 * BLOCK_SIZE)]
-
-    before = keys()
-    assert keys() == before
-    tree["dir2/file2"] = b"edited"
-    assert len(set(before) - set(keys())) == 1
-
-
-def test_a_joined_stretch_has_no_key_where_a_part_has_none() -> None:
-    class Unknown(BytesSource, frozen=True):
-        identity = None  # type: ignore[assignment]
-
-    parts = (Stretch((file("a", b""),)), Stretch((Entry(path="b", type=EntryType.FILE, mode=0, source=Unknown(b"")),)))
-    assert parts[0].key is not None
-    assert Stretch((*parts[0].entries, *parts[1].entries), parts=parts).key is None
 
 
 NAMES = [f"{folder}/{name}" for folder in "abc" for name in range(40)]

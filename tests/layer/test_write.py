@@ -57,9 +57,9 @@ class TestDigests:
     @pytest.mark.parametrize(
         ("level", "digest"),
         [
-            (None, "sha256:244d9b231b16f613275fe2bda5849e00a9e679f3b9e3fdae874e06aa372df8de"),
-            (1, "sha256:9c5b54f75cdc744ceae61ffd920cd9eec2d21e82a7e3b8e2252336bdd9bc281f"),
-            (19, "sha256:5e5f36bbbe56e01981676f088d2aa23c276c83cfff7a7a49409238921eebbd3f"),
+            (None, "sha256:d3fb82a5dc8c4a559679f8ee3bb321510f747b202f3824b287c47c019bc371a1"),
+            (1, "sha256:63ef747f28a5b721a898e49fd29d9fe100f600b8b5fc4a2e90f30b11cd938c6a"),
+            (19, "sha256:99f1a50a5cd9966133361ad345dab2b803f85da0763a7c2c7c6769b2be1a4046"),
         ],
     )
     def test_the_golden_layer_has_the_digests_of_zstd_too(self, level: int | None, digest: str) -> None:
